@@ -1,0 +1,74 @@
+# Everything a developer types. Targets that need the environment make it first; that is quick when nothing changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+# Rings of tests start brokers and workers: one after the other, whatever -j says.
+.NOTPARALLEL:
+
+PYTHON ?=
+export PYTHON
+SECONDS ?=
+SEED ?=
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.PHONY: help setup venv kafka demo test check lint types imports unit properties integration fault-run faults \
+	format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: venv kafka ## Make .venv and fetch Apache Kafka (PYTHON=python3.12 chooses the interpreter)
+
+venv:
+	@scripts/setup.sh venv
+
+kafka:
+	@scripts/setup.sh kafka
+
+demo: setup ## Run everything on this machine on generated events (SECONDS=60: end by itself and compare with the truth)
+	@$(BIN)/rtexp demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: unit properties integration fault-run ## Run every ring of tests, one fault run included
+
+check: lint types imports unit properties ## Run what needs no server: lint, types, import contracts, unit, properties
+
+lint: venv ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: venv ## Check types, strictly, in src and tests
+	@$(BIN)/mypy
+
+imports: venv ## Check that imports point inward
+	@$(BIN)/lint-imports
+
+unit: venv ## Test single modules, the independent oracle and the documents
+	@$(PYTEST) tests/unit tests/oracle --timeout 120
+
+properties: venv ## Test laws on generated input
+	@$(PYTEST) tests/properties --timeout 300
+
+integration: setup ## Test against a real broker, which the tests start
+	@$(PYTEST) tests/integration --timeout 300
+
+fault-run: setup ## One run of random faults, and scripted runs of deliberately broken engines
+	@$(PYTEST) tests/faults --timeout 600
+
+faults: setup ## Random faults for as long as you like (SECONDS=600 SEED=7)
+	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+format: venv ## Format, and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes, in requirements/
+	@$(LOCK) --upgrade -o requirements/runtime.txt
+	@$(LOCK:pyproject.toml=) --upgrade --group build -o requirements/build.txt
+	@$(LOCK) --upgrade --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+
+clean: ## Remove caches and build output; .venv, kafka/libs and data stay
+	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,147 @@
+"""`publish`: changed cells become rows in SQL, some moments after they were counted.
+
+Nothing here is counted or kept: the buckets table knows which cells SQL doesn't have yet, and a row is the
+absolute value of its cell. So publishing may fail for hours, or happen twice, and SQL ends up the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import structlog
+
+from rtexp.errors import StoreUnavailable
+from rtexp.store.availability import Availability
+from rtexp.store.cells import CellRow, upsert_cells
+from rtexp.store.engine import writing
+from rtexp.store.incarnations import check_incarnation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Engine
+    from structlog.typing import FilteringBoundLogger
+
+INTERVAL_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 15.0
+LIMIT_ROWS = 5_000
+"""Rows of one SQL transaction; it holds SQLite's only write lock for some 200 ms."""
+ROWS_PER_INTERVAL = 20_000
+"""With more changed rows a round, the interval grows in proportion: then each cell is written less often."""
+
+
+class Changed(NamedTuple):
+    """A part of what SQL lacks of one partition."""
+
+    rows: Sequence[CellRow]
+    """Each cell at most once, with ``sequence`` = ``position``."""
+    position: int
+    """Next offset of the partials partition; all below is counted in ``rows`` or was handed out before."""
+    more: bool
+    """Whether changed cells remain that aren't in ``rows``."""
+
+
+class PublishSource(Protocol):
+    """The cells of one partition of the buckets table, as far as SQL is concerned."""
+
+    @property
+    def partition(self) -> int:
+        """The partition of the partials topic."""
+
+    @property
+    def changelog(self) -> str:
+        """Topic of the table's changelog."""
+
+    @property
+    def incarnation(self) -> str:
+        """The id of that changelog partition's history."""
+
+    async def changed(self, limit: int) -> Changed:
+        """Return at most ``limit`` changed cells as they stand between two flushes.
+
+        They stay changed until `mark_published`, which follows before the next call; or never, if SQL failed:
+        then a later call returns them again, as they stand by then.
+        """
+
+    def mark_published(self, rows: Sequence[CellRow]) -> None:
+        """Note that SQL has ``rows``. A cell that has changed again since it was handed out stays changed."""
+
+
+class Publisher:
+    """Writes the changed cells of all partitions that this worker owns, round by round."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Callable[[], Iterable[PublishSource]],
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        limit_rows: int = LIMIT_ROWS,
+    ) -> None:
+        """``sources`` returns those of the partitions that are owned and ready at the call."""
+        self._engine = engine
+        self._sources = sources
+        self._interval_seconds = interval_seconds
+        self._limit_rows = limit_rows
+        self._published: dict[int, int] = {}
+        self._is_slow = False
+        self._log: FilteringBoundLogger = structlog.get_logger(__name__)
+        self.store = Availability(self._log)
+
+    @property
+    def published(self) -> Mapping[int, int]:
+        """By partition the position up to which every change is committed in SQL; it never goes back."""
+        return self._published
+
+    async def run(self) -> None:
+        """Publish until cancelled. StateError if the database belongs to another history."""
+        while True:
+            rows = await self.run_round()
+            await asyncio.sleep(self._pause_seconds(rows))
+
+    async def run_round(self) -> int:
+        """Write all that has changed and return how many rows that were; ends early if SQL doesn't answer."""
+        sources = list(self._sources())
+        owned = {source.partition for source in sources}
+        self._published = {p: position for p, position in self._published.items() if p in owned}
+        written = 0
+        try:
+            while sources:
+                # In turns: a partition that changes as fast as it is written must not starve the others.
+                parts = [(source, await self._publish_part(source)) for source in sources]
+                written += sum(len(part.rows) for _, part in parts)
+                sources = [source for source, part in parts if part.more]
+        except StoreUnavailable as error:
+            self.store.lost(error)
+        else:
+            self.store.found()
+        return written
+
+    async def _publish_part(self, source: PublishSource) -> Changed:
+        part = await source.changed(self._limit_rows)
+        if part.rows:
+            await asyncio.to_thread(
+                self._write, source.changelog, source.partition, source.incarnation, part.rows
+            )
+            source.mark_published(part.rows)
+        if not part.more:
+            # Not before: until the last part is in SQL, some cell that the position counts isn't.
+            self._published[source.partition] = max(part.position, self._published.get(source.partition, 0))
+        return part
+
+    def _write(self, changelog: str, partition: int, incarnation: str, rows: Sequence[CellRow]) -> None:
+        with writing(self._engine) as connection:
+            check_incarnation(connection, changelog, partition, incarnation)
+            upsert_cells(connection, rows)
+
+    def _pause_seconds(self, rows: int) -> float:
+        if not self.store.is_up:
+            doublings = min(self.store.failures, 10)  # days of failures overflow a float
+            return min(self._interval_seconds * 2.0**doublings, LONGEST_RETRY_SECONDS)
+        pause = self._interval_seconds * max(1.0, rows / ROWS_PER_INTERVAL)
+        is_slow = pause > self._interval_seconds
+        if is_slow != self._is_slow:
+            self._is_slow = is_slow
+            self._log.info("publish_interval", seconds=round(pause, 1), rows=rows)
+        return pause

@@ -1,0 +1,147 @@
+"""`sync_metadata`: the experiments in SQL become a snapshot for ingest, and a CSV file for people.
+
+It runs on one worker, the leader. Should two run for a moment, nothing breaks: readers ignore a snapshot that
+is no newer than theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from rtexp.core.buckets import HOUR_MS
+from rtexp.core.periods import periods_of, ramps_of
+from rtexp.engine.api import Output
+from rtexp.errors import ConfigError, StoreUnavailable
+from rtexp.records import snapshot as wire
+from rtexp.store.availability import Availability
+from rtexp.store.engine import reading
+from rtexp.store.metadata import read_experiments
+from rtexp.store.whole_file import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from sqlalchemy import Engine
+    from structlog.typing import FilteringBoundLogger
+
+    from rtexp.settings import Settings
+    from rtexp.store.definitions import Experiment
+
+TOPIC = "ramped-groups"
+CSV_NAME = "ramped_groups.csv"
+CSV_INTERVAL_MS = 5 * 60_000
+
+
+class RampedGroup(NamedTuple):
+    """One line of the CSV file: an increase of a group's share, and the period in which it lies."""
+
+    experiment: str
+    group: str
+    ramped_at_ms: int
+    period_start_ms: int
+    period_end_ms: int
+
+
+def snapshot(experiments: Iterable[Experiment], *, as_of_ms: int, period_ms: int) -> wire.Snapshot:
+    """Return what ingest needs to know; ``as_of_ms`` is a wall clock before the experiments were read."""
+    return wire.Snapshot(
+        wire.VERSION, as_of_ms, [_with_periods(experiment, period_ms) for experiment in experiments]
+    )
+
+
+def ramped_groups(taken: wire.Snapshot) -> Iterator[RampedGroup]:
+    """Yield one line for every ramp, in the order of the snapshot."""
+    for experiment in taken.experiments:
+        for ramp in experiment.ramps:
+            period = next(p for p in experiment.periods if p.start_ms <= ramp.at_ms < p.end_ms)
+            yield RampedGroup(experiment.name, ramp.group, ramp.at_ms, period.start_ms, period.end_ms)
+
+
+class MetadataSync:
+    """Reads the experiments at every poll, and sends and keeps what it has read."""
+
+    def __init__(self, engine: Engine, settings: Settings, send: Callable[[Output], Awaitable[None]]) -> None:
+        """``send`` returns once the record is delivered. ConfigError if the CSV's place isn't supported."""
+        self._engine = engine
+        self._send = send
+        self._topic = settings.kafka.topic(TOPIC)
+        self._period_ms = settings.pipeline.period_hours * HOUR_MS
+        self._csv_path = csv_path(settings)
+        self._csv_due_ms = 0
+        self._log: FilteringBoundLogger = structlog.get_logger(__name__)
+        self.store = Availability(self._log)
+
+    async def run_once(self, now_ms: int) -> wire.Snapshot | None:
+        """Send a snapshot as of ``now_ms``, the wall clock at the call; None if SQL doesn't answer.
+
+        What ``send`` raises goes through. A CSV file that can't be written is logged and tried again.
+        """
+        try:
+            experiments = await asyncio.to_thread(self._read)
+        except StoreUnavailable as error:
+            self.store.lost(error)
+            return None
+        self.store.found()
+        taken = snapshot(experiments, as_of_ms=now_ms, period_ms=self._period_ms)
+        await self._send(Output(self._topic, 0, wire.encode(taken), key=wire.KEY))
+        if now_ms >= self._csv_due_ms:
+            await self._keep_csv(taken, now_ms)
+        return taken
+
+    def _read(self) -> list[Experiment]:
+        with reading(self._engine) as connection:
+            return read_experiments(connection)
+
+    async def _keep_csv(self, taken: wire.Snapshot, now_ms: int) -> None:
+        try:
+            await asyncio.to_thread(write_csv, self._csv_path, taken)
+        except OSError as error:
+            self._log.warning("csv_not_written", path=str(self._csv_path), error=str(error))
+        else:
+            self._csv_due_ms = now_ms + CSV_INTERVAL_MS
+
+
+def csv_path(settings: Settings) -> Path:
+    """Return where the CSV file goes: to ``metadata.csv_url``, or else into the data directory.
+
+    ConfigError if that isn't on this machine.
+    """
+    url = settings.metadata.csv_url
+    if not url:
+        return settings.data.directory / CSV_NAME
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return Path(url)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path:
+        return Path(unquote(parts.path))
+    raise ConfigError(  # the rest of the URL may hold a secret
+        f"metadata.csv_url begins with {parts.scheme}://: this version writes to a path or file:///… only"
+    )
+
+
+def write_csv(path: Path, taken: wire.Snapshot) -> None:
+    """Replace the file at once: a reader sees the old lines or the new, never some of both."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(RampedGroup._fields)
+        writer.writerows(ramped_groups(taken))
+
+
+def _with_periods(experiment: Experiment, period_ms: int) -> wire.Experiment:
+    ramps = ramps_of([(a.group, a.percent, a.at_ms) for a in experiment.allocations])
+    periods = periods_of([at_ms for _, at_ms in ramps], period_ms)
+    return wire.Experiment(
+        experiment.name,
+        experiment.control,
+        list(experiment.groups),
+        [wire.Period(start_ms, end_ms) for start_ms, end_ms in periods],
+        [wire.Ramp(group, at_ms) for group, at_ms in ramps],
+        list(experiment.allocations),
+    )

@@ -1,0 +1,1 @@
+"""`faust -A rtexp.apps.aggregate worker`: a few lines each."""

@@ -1,0 +1,44 @@
+"""The ingest job, put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rtexp.agents.filter_actions import filter_actions
+from rtexp.agents.filter_activations import filter_activations
+from rtexp.agents.metadata_reader import follow_snapshots
+from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.engine.app import EngineApp
+from rtexp.settings import client_options
+
+if TYPE_CHECKING:
+    from rtexp.settings import Settings
+
+
+def create(settings: Settings) -> EngineApp:
+    """Return the app of `filter_actions` and `filter_activations`."""
+    app = EngineApp(engine_config("ingest", settings))
+    kafka, actions, activations = settings.kafka, filter_actions(settings), filter_activations(settings)
+    dead_letters = kafka.topic("dead-letters")
+    app.forward_agent(
+        activations,
+        name="filter_activations",
+        inputs=(settings.activations.topic,),
+        outputs=(kafka.topic("filtered-activations"), dead_letters),
+    )
+    app.forward_agent(
+        actions,
+        name="filter_actions",
+        inputs=(settings.actions.topic,),
+        outputs=(kafka.topic("filtered-actions"), dead_letters),
+    )
+    report_status(app, "ingest", settings, lambda _: activations.details())
+
+    async def read_metadata() -> None:
+        reading = follow_snapshots(
+            client_options(kafka), kafka.topic("ramped-groups"), activations.set_snapshot
+        )
+        await or_die("reading metadata", reading)
+
+    app.task(read_metadata)
+    return app

@@ -1,0 +1,1 @@
+"""The commands of ``rtexp``, a module each; `rtexp.cli` puts them together."""

@@ -1,0 +1,37 @@
+"""How a command ends when something goes wrong: one clear line, and an exit code for its kind."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from rtexp.errors import ConfigError, RtexpError, UsageError
+
+FAILURE = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+"""What shells report of a program that Ctrl-C ended."""
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Tell a person on standard error what happened, and return the exit code; a traceback only if ``debug``."""
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    match error:
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
+        case ConfigError() | UsageError():
+            click.echo(f"rtexp: {error}", err=True)
+            return WRONG_USAGE
+        case RtexpError():
+            click.echo(f"rtexp: {error}", err=True)
+            return FAILURE
+        case _:
+            hint = "" if debug else " (`rtexp --debug …` shows where)"
+            click.echo(f"rtexp: unexpected {type(error).__name__}: {error}{hint}", err=True)
+            return FAILURE

@@ -1,0 +1,1 @@
+"""Pure: what counts, knows no clock and no I/O."""

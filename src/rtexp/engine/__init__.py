@@ -1,0 +1,1 @@
+"""Exactly-once batches inside Faust; knows nothing of experiments. Start with `api`."""

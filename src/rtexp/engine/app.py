@@ -1,0 +1,197 @@
+"""A Faust app that runs batch agents and forward agents beside Faust's own."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import faust
+from click.core import ParameterSource
+from faust.app.base import BootStrategy
+
+from rtexp.engine.api import BatchAgent, ForwardAgent, Forwarder, PartitionState
+from rtexp.engine.dispatch import Dispatcher
+from rtexp.engine.failstop import die, end_after
+from rtexp.engine.logs import limit_client_logs
+from rtexp.engine.transport import BatchTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from rtexp.engine.config import EngineConfig
+    from rtexp.engine.sensors import TaskStatus
+    from rtexp.engine.task import PartitionTask
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 60.0
+
+MakeState = TypeVar("MakeState", bound="Callable[[int], PartitionState]")
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Without what Faust would start beside us.
+
+    Its pages show every table to whoever asks. Its producer has nothing to send, and wouldn't know how to connect to
+    a secured broker.
+    """
+
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
+    """One job. Declare its agents before it starts.
+
+    ::
+
+    app = EngineApp(config)
+
+    @app.batch_agent(inputs=("clicks",), table="counts-changelog", outputs=("counts",), semantics="1")
+    class Count: ...  # a PartitionState; the engine makes one for each partition: Count(partition)
+    """
+
+    BootStrategy = _Boot
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.dispatcher = Dispatcher(config)
+        self._directory_lock: TextIO | None = None
+        super().__init__(
+            config.group,
+            broker=[f"kafka://{broker}" for broker in config.brokers],
+            datadir=str(config.data_directory),
+            store="memory://",
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            broker_session_timeout=config.session_timeout,
+            broker_request_timeout=max(config.request_timeout, config.session_timeout),
+            # Faust's own committing and livelock detection have nothing to do here.
+            broker_commit_interval=1e9,
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="none",
+            autodiscover=False,
+            worker_redirect_stdouts=False,
+        )
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    def batch_agent(
+        self,
+        *,
+        inputs: tuple[str, ...],
+        table: str,
+        outputs: tuple[str, ...],
+        semantics: str,
+        name: str | None = None,
+    ) -> Callable[[MakeState], MakeState]:
+        """Declare a batch agent; the decorated class or function makes the state of one partition.
+
+        Args:
+            inputs: topics with equal partition counts, in the order in which a flush applies them.
+            table: the changelog topic: compacted, with as many partitions as the inputs.
+            outputs: topics that the state sends to; in the declaration for the reader's sake.
+            semantics: changes whenever the step, or a setting that it reads, changes what counts.
+            name: of the agent; the decorated object's name in lower case otherwise.
+        """
+
+        def declare(make: MakeState) -> MakeState:
+            agent_name = name or make.__name__.lower()
+            self.dispatcher.add_batch_agent(BatchAgent(agent_name, inputs, table, outputs, semantics, make))
+            return make
+
+        return declare
+
+    def forward_agent(
+        self, forwarder: Forwarder, *, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> None:
+        """Declare a forward agent: ``forwarder`` serves all partitions that this worker gets."""
+        self.dispatcher.add_forward_agent(ForwardAgent(name, inputs, outputs, forwarder))
+
+    async def on_start(self) -> None:
+        """Faust's start, then our topics: they have no Faust agent, but are subscribed to all the same."""
+        limit_client_logs()
+        spare_the_collector()
+        self.dispatcher.directory = _data_directory(self.config.data_directory)
+        self._lock_directory()
+        await super().on_start()
+        raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+        for topic in self.dispatcher.topics:
+            self.topics.add(self.topic(topic, **raw).clone(is_iterator=True))
+        try:
+            await self.dispatcher.start()
+        except Exception as exc:  # noqa: BLE001 - nothing has been read yet
+            die(f"can't start: {exc}")
+
+    def _create_directories(self) -> None:
+        """Leave Faust's own directory alone: it would be the default one, whatever `--datadir` says."""
+
+    def _lock_directory(self) -> None:
+        """Two workers with one data directory would wipe each other's stores."""
+        directory = self.dispatcher.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory_lock = (directory / "worker.lock").open("w")
+        try:
+            fcntl.flock(self._directory_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            die(
+                f"another worker uses {directory}: give each on a machine its own, for example "
+                f"`faust -A MODULE --datadir {directory}-2 worker --web-port 6067`"
+            )
+
+    async def on_stop(self) -> None:
+        """Finish cleanly, within a time: a worker that hangs here would keep others from its partitions."""
+        end_after(STOP_SECONDS, "stopping")
+        try:
+            await self.dispatcher.stop()
+        except Exception as exc:  # noqa: BLE001 - what was not saved is read again
+            die(f"stopping failed: {exc}", exc)
+        await super().on_stop()
+
+    # -- for agents and reporters -------------------------------------------------------------------------
+
+    def tasks(self, agent: str) -> list[PartitionTask]:
+        """Return the live tasks of one batch agent on this worker."""
+        return self.dispatcher.tasks(agent)
+
+    def owns(self, topic: str, partition: int) -> bool:
+        """Tell whether a partition is assigned to this worker now."""
+        return self.dispatcher.owns(topic, partition)
+
+    @property
+    def directory(self) -> Path:
+        """Return this worker's data directory; final once the app has started."""
+        return self.dispatcher.directory
+
+    def task_status(self) -> list[TaskStatus]:
+        """Say what every task of this worker is doing."""
+        return self.dispatcher.status()
+
+
+def spare_the_collector() -> None:
+    """Let Python's cycle collector run rarely: a batch is 100,000 live objects, and none of them in a cycle.
+
+    With the default thresholds it looks at all of them again and again, for a third of ingest's CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+
+
+def _data_directory(default: Path) -> Path:
+    """Return what `faust --datadir` says on the command line, or ``default``.
+
+    Faust imports the app before it handles that option, so the app's own settings never see it.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return default
+    root = context.find_root()
+    given = root.get_parameter_source("datadir") is ParameterSource.COMMANDLINE
+    return Path(root.params["datadir"]) if given else default

@@ -1,0 +1,70 @@
+"""A fenced transactional producer, one for each partition of a table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer
+
+from rtexp.errors import FatalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rtexp.engine.api import Output
+    from rtexp.engine.config import EngineConfig
+
+_MAX_BATCH = 900_000
+"""Brokers refuse record batches above 1 MB by default."""
+
+
+class FencedProducer:
+    """Sends in transactions; starting one fences every earlier owner of the same id, and ends its transaction.
+
+    Every error is fatal for the process: whether a commit that failed or timed out took place is unknown.
+    """
+
+    def __init__(self, config: EngineConfig, transactional_id: str) -> None:
+        self._timeout = config.transaction_timeout
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=list(config.brokers),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(config.transaction_timeout * 1000),
+            request_timeout_ms=int(config.request_timeout * 1000),
+            max_request_size=8 << 20,
+            max_batch_size=_MAX_BATCH,
+            **config.connection,
+        )
+
+    async def start(self) -> None:
+        """Fence earlier owners; after this nothing of theirs can be committed any more."""
+        await self._producer.start()
+
+    async def transact(self, outputs: Iterable[Output]) -> list[Any]:
+        """Send all outputs in one transaction; return their metadata (offsets) once it is committed."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._transact(outputs)
+        except Exception as exc:
+            raise FatalError(f"a transaction failed ({type(exc).__name__}: {exc})") from exc
+
+    async def _transact(self, outputs: Iterable[Output]) -> list[Any]:
+        producer = self._producer
+        await producer.begin_transaction()
+        sent = [
+            await producer.send(
+                out.topic, out.value, key=out.key, partition=out.partition, headers=list(out.headers) or None
+            )
+            for out in outputs
+        ]
+        metadata = await asyncio.gather(*sent)
+        await self._commit()
+        return metadata
+
+    async def _commit(self) -> None:
+        await self._producer.commit_transaction()
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        await self._producer.stop()

@@ -1,0 +1,1 @@
+"""One-machine things: broker, supervisor, demo, generator."""

@@ -1,0 +1,104 @@
+"""Where a demo lives: a directory, topics and settings of its own, so that it touches nothing of the user's."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from rtexp.errors import ConfigError, UsageError
+from rtexp.local.lock import LOCK_FILE, directory_lock
+from rtexp.local.topics import topics_of
+from rtexp.settings import (
+    CONFIG_VARIABLE,
+    ActionSettings,
+    ActivationSettings,
+    DataSettings,
+    KafkaSettings,
+    MetadataSettings,
+    PipelineSettings,
+    Settings,
+    StoreSettings,
+    as_toml,
+    client_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX = "rtexp-demo"
+MARK = ".rtexp-demo"
+CONFIG = "rtexp.toml"
+LIBS_VARIABLE = "RTEXP_KAFKA_LIBS"
+CAP_PER_HOUR = 60
+
+
+def make_home(directory: Path) -> None:
+    """Make an empty directory for a demo, or empty that of an earlier one.
+
+    UsageError if it holds anything else; AlreadyRunning if a demo runs in it; ConfigError if it can't be made.
+    """
+    strangers = directory.exists() and any(path.name != LOCK_FILE for path in directory.iterdir())
+    if strangers and not (directory / MARK).exists():
+        raise UsageError(f"{directory} isn't empty and no demo's: choose another with --directory")
+    with directory_lock(directory):
+        try:
+            (directory / MARK).touch()  # first, so that a demo that stops half way can still be recognised
+            for path in directory.iterdir():
+                if path.name in {LOCK_FILE, MARK}:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError as exc:
+            raise ConfigError(f"the demo's directory {directory} can't be used: {exc}") from exc
+
+
+def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> Settings:
+    """Return a demo's settings: of the user's own, only the ports matter.
+
+    On a broker that others use too, names are new for each demo: what an interrupted one left there can't matter.
+    """
+    address = users.kafka.local_address()
+    port = int(users.kafka.brokers[0].rpartition(":")[2]) if address is None else address[1]
+    prefix = f"{PREFIX}-{uuid4().hex[:8]}" if shares_broker else PREFIX
+    return Settings(
+        kafka=KafkaSettings(brokers=(f"127.0.0.1:{port}",), prefix=prefix, partitions=4),
+        store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
+        actions=ActionSettings(topic=f"{prefix}-actions", cap_per_hour=CAP_PER_HOUR),
+        activations=ActivationSettings(topic=f"{prefix}-activations"),
+        pipeline=PipelineSettings(clock="records"),
+        metadata=MetadataSettings(poll_seconds=1.0),
+        web=users.web,
+        data=DataSettings(directory=directory.resolve()),
+    )
+
+
+def write_config(settings: Settings, directory: Path) -> Path:
+    """Write the settings where workers, and curious people, find them."""
+    path = directory / CONFIG
+    path.write_text(as_toml(settings), encoding="utf-8")
+    return path
+
+
+def demo_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the user's settings, which would override the demo's."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("RTEXP_") or name in {LIBS_VARIABLE, CONFIG_VARIABLE}
+    }
+
+
+async def delete_topics(settings: Settings) -> None:
+    """Remove a demo's topics from a broker that others use too."""
+    client = AIOKafkaAdminClient(**client_options(settings.kafka))
+    await client.start()
+    try:
+        await client.delete_topics([topic.name for topic in topics_of(settings)])
+    finally:
+        await client.close()

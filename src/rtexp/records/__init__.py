@@ -1,0 +1,1 @@
+"""The wire: one module per topic, with versions."""

@@ -1,0 +1,41 @@
+"""Settings: the one reader of the environment and of ``rtexp.toml``."""
+
+from rtexp.settings.client import client_options
+from rtexp.settings.display import as_toml, masked, masked_url
+from rtexp.settings.loading import CONFIG_VARIABLE, find_config, load
+from rtexp.settings.models import (
+    ActionSettings,
+    ActivationSettings,
+    DataSettings,
+    KafkaSettings,
+    MetadataSettings,
+    PipelineSettings,
+    Settings,
+    SketchSettings,
+    StatisticsSettings,
+    StoreSettings,
+    TimeFormat,
+    WebSettings,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "ActionSettings",
+    "ActivationSettings",
+    "DataSettings",
+    "KafkaSettings",
+    "MetadataSettings",
+    "PipelineSettings",
+    "Settings",
+    "SketchSettings",
+    "StatisticsSettings",
+    "StoreSettings",
+    "TimeFormat",
+    "WebSettings",
+    "as_toml",
+    "client_options",
+    "find_config",
+    "load",
+    "masked",
+    "masked_url",
+]

@@ -1,0 +1,254 @@
+"""What can be set: one frozen model a section of ``rtexp.toml``, with its defaults and limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+MAX_NAME_BYTES = 128
+"""Of an experiment, group or event in UTF-8: so that it fits MySQL's index limit as utf8mb4 text."""
+
+
+def _name(text: str) -> str:
+    if not text or len(text.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"a name of 1 to {MAX_NAME_BYTES} bytes of UTF-8")
+    return text
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"distinct names, but {', '.join(map(repr, repeated))} comes twice")
+    return names
+
+
+def _field_path(text: str) -> str:
+    if not text or "" in text.split("."):
+        raise ValueError("a field path, such as user_id or context.user.id")
+    return text
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
+        raise ValueError("a topic's name: 1 to 249 of the letters a-z and A-Z, digits, '.', '_' and '-'")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise ValueError(
+            "1 to 100 of the letters a-z and A-Z, digits, '.', '_' and '-', with a letter or digit first"
+        )
+    return text
+
+
+def _broker(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):  # noqa: PLR2004
+        raise ValueError("host:port, such as 127.0.0.1:9092")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.match(r"[A-Za-z0-9+]+://", text):
+        raise ValueError("a database URL, such as sqlite:///data/rtexp.db")
+    return text
+
+
+def _divisor_of_an_hour(minutes: int) -> int:
+    # A period is whole hours, so that such buckets fill it exactly too.
+    if 60 % minutes:
+        raise ValueError("a divisor of 60, so that buckets fill an hour and a period exactly")
+    return minutes
+
+
+Name = Annotated[str, AfterValidator(_name)]
+FieldPath = Annotated[str, AfterValidator(_field_path)]
+Topic = Annotated[str, AfterValidator(_topic)]
+TimeFormat = Literal["ms", "s", "us", "iso8601"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class KafkaSettings(_Group):
+    """Where the broker is, and how topics are named and cut."""
+
+    brokers: Annotated[tuple[Annotated[str, AfterValidator(_broker)], ...], Field(min_length=1)] = (
+        "127.0.0.1:9092",
+    )
+    prefix: Annotated[str, AfterValidator(_prefix)] = "rtexp"
+    """Topics, consumer groups and transactional ids begin with it."""
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Of the topics that are cut by user; can't change while state exists."""
+    replication: Annotated[int, Field(ge=1, le=9)] = 1
+    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 10.0
+    """A worker that is silent for this long loses its partitions to the others."""
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> KafkaSettings:
+        if self.protocol.startswith("SASL") and not (self.username and self.password_file):
+            raise ValueError(f"username and password_file, which {self.protocol} needs")
+        return self
+
+    def topic(self, name: str) -> str:
+        """Return the full name of one of rtexp's own topics."""
+        return f"{self.prefix}.{name}"
+
+    def local_address(self) -> tuple[str, int] | None:
+        """Return host and port if the only broker is one of this machine, reached without security."""
+        host, _, port = self.brokers[0].rpartition(":")
+        if len(self.brokers) > 1 or self.protocol != "PLAINTEXT":
+            return None
+        host = "127.0.0.1" if host == "localhost" else host.strip("[]")
+        try:
+            return (host, int(port)) if ipaddress.ip_address(host).is_loopback else None
+        except ValueError:
+            return None
+
+
+class StoreSettings(_Group):
+    """The SQL database of metadata and results."""
+
+    url: Annotated[str, AfterValidator(_url)] = "sqlite:///data/rtexp.db"
+    password_file: Path | None = None
+    """Better than a password inside the URL, which shows in process lists and backups of the file."""
+
+
+class ActionSettings(_Group):
+    """The raw topic of actions, and where its JSON keeps what."""
+
+    topic: Topic = "actions"
+    user: FieldPath = "user_id"
+    event: FieldPath = "event"
+    time: FieldPath = "ts"
+    time_format: TimeFormat = "ms"
+    tracked: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256), AfterValidator(_distinct)] = (
+        "search",
+        "click",
+    )
+    """Actions with any other event are dropped."""
+    cap_per_hour: Annotated[int, Field(ge=0)] = 1000
+    """Of one user, all tracked events together; 0: no cap."""
+    max_message_bytes: Annotated[int, Field(ge=64, le=900_000)] = 65_536
+
+
+class ActivationSettings(_Group):
+    """The raw topic of activations, and where its JSON keeps what."""
+
+    topic: Topic = "activations"
+    user: FieldPath = "user_id"
+    experiment: FieldPath = "experiment"
+    group: FieldPath = "group"
+    time: FieldPath = "ts"
+    time_format: TimeFormat = "ms"
+
+
+class PipelineSettings(_Group):
+    """What counts, and how work is cut."""
+
+    period_hours: Annotated[int, Field(ge=1, le=24 * 28)] = 72
+    bucket_minutes: Annotated[int, Field(ge=1, le=60), AfterValidator(_divisor_of_an_hour)] = 15
+    dedup_minutes: Annotated[int, Field(ge=1, le=60)] = 5
+    join_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """An activation may arrive this much later than an action and still count for it."""
+    out_of_order_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    """How far record times within a partition may go back."""
+    clock: Literal["live", "records"] = "live"
+    """What moves the watermark of a partition that is read to its end: the wall clock, or only records."""
+    grace_minutes: Annotated[float, Field(ge=0, le=60 * 24)] = 60.0
+    """How long after a period's end late arrivals still count."""
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    max_ahead_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """An event time further ahead of its arrival is bad input."""
+    flush_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 500
+    flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    hold_limit_minutes: Annotated[float, Field(ge=0)] = 0.0
+    """0: actions wait for activations without limit."""
+    dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dead_letter_run: Annotated[int, Field(ge=1)] = 10_000
+
+
+class MetadataSettings(_Group):
+    """How the experiments get from SQL to ingest."""
+
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    csv_url: str = ""
+
+
+class SketchSettings(_Group):
+    """Uniques over ranges of buckets: 2**lg_k registers."""
+
+    lg_k: Annotated[int, Field(ge=10, le=14)] = 12
+
+
+class StatisticsSettings(_Group):
+    """Defaults of the experiments' plans; nothing reads them yet, but a file that sets them loads."""
+
+    method: Literal["alpha-spending", "bonferroni", "gamblers-ruin", "confidence-sequence"] = "alpha-spending"
+    alpha: Share = 0.05
+    spending: Literal["obf", "pocock"] = "obf"
+    look_every_hours: Annotated[int, Field(ge=1)] = 1
+    bonferroni_looks: Annotated[int, Field(ge=1)] = 12
+    settle_seconds: Annotated[float, Field(ge=0)] = 60.0
+    expected_users: Annotated[int, Field(ge=1)] = 10_000
+    minimum_lift: Annotated[float, Field(gt=0)] = 0.2
+    power: Share = 0.8
+    srm_alpha: Share = 0.001
+    srm_prior: Annotated[float, Field(gt=0)] = 1000.0
+    min_users: Annotated[int, Field(ge=0)] = 100
+    min_actors: Annotated[int, Field(ge=0)] = 40
+    guardrail_alpha: Share = 0.025
+    min_growth: Annotated[float, Field(ge=0)] = 0.002
+    min_spend: Annotated[float, Field(ge=0)] = 1e-15
+    multiple_exposure_warning: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+class WebSettings(_Group):
+    """Where the pages are."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+
+
+class DataSettings(_Group):
+    """Where workers keep what they can rebuild, and the local broker its log."""
+
+    directory: Path = Path("data")
+
+
+class Settings(_Group):
+    """All settings; made by `rtexp.settings.load`. Relative paths are relative to the working directory."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    actions: ActionSettings = ActionSettings()
+    activations: ActivationSettings = ActivationSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    metadata: MetadataSettings = MetadataSettings()
+    sketch: SketchSettings = SketchSettings()
+    statistics: StatisticsSettings = StatisticsSettings()
+    web: WebSettings = WebSettings()
+    data: DataSettings = DataSettings()
+
+    @model_validator(mode="after")
+    def _topics_are_apart(self) -> Settings:
+        if self.actions.topic == self.activations.topic:
+            raise ValueError("[actions] topic and [activations] topic to differ")
+        for section, topic in (("actions", self.actions.topic), ("activations", self.activations.topic)):
+            if topic.startswith(self.kafka.topic("")):
+                raise ValueError(
+                    f"[{section}] topic not to begin with {self.kafka.topic('')!r}, as rtexp's own topics do"
+                )
+        return self

@@ -1,0 +1,1 @@
+"""The SQL database: experiments in, cells out."""

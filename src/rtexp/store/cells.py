@@ -1,0 +1,73 @@
+"""Cells in SQL: absolute rows, each as new as its sequence; and reading them back for an export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.dialects import sqlite
+
+from rtexp.store.schema import cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+BATCH_ROWS = 500
+"""A row has a sketch of up to some kilobytes, so this bounds what one statement holds in memory."""
+READ_ROWS = 1_000
+
+
+class CellRow(NamedTuple):
+    """One row of ``cells``, in the order of its columns; see the contract for what each counts."""
+
+    experiment: str
+    period_start_ms: int
+    group_name: str
+    event: str
+    """Empty for the row that carries exposures."""
+    bucket_start_ms: int
+    volume: int
+    actors: int
+    sum_squares: int
+    exposures: int
+    multiple_exposures: int
+    sketch: bytes | None
+    sequence: int
+    """Next offset of the partials partition up to which these values count; a higher one is newer."""
+
+
+def _upsert() -> sqlite.Insert:
+    """Return the guarded upsert; the one statement that each dialect spells in its own way."""
+    statement = sqlite.insert(cells)
+    values = {column.name: statement.excluded[column.name] for column in cells.c if not column.primary_key}
+    return statement.on_conflict_do_update(
+        index_elements=list(cells.primary_key),
+        set_=values,
+        where=statement.excluded.sequence >= cells.c.sequence,
+    )
+
+
+_UPSERT = _upsert()
+
+
+def upsert_cells(connection: Connection, rows: Sequence[CellRow]) -> None:
+    """Write rows over stored ones of the same key, except where the stored sequence is higher.
+
+    So an owner that has lost its partition, and writes late, changes nothing. No key twice in ``rows``.
+    """
+    for start in range(0, len(rows), BATCH_ROWS):
+        connection.execute(_UPSERT, [row._asdict() for row in rows[start : start + BATCH_ROWS]])
+
+
+def read_cells(connection: Connection, *, experiment: str | None = None) -> Iterator[CellRow]:
+    """Yield rows in order of their key, names byte for byte; of one experiment, or of all.
+
+    Rows are fetched as they are taken, so the connection's transaction must outlive the iterator.
+    """
+    statement = select(cells).order_by(*cells.primary_key)
+    if experiment is not None:
+        statement = statement.where(cells.c.experiment == experiment)
+    for row in connection.execute(statement, execution_options={"yield_per": READ_ROWS}):
+        yield CellRow(*row)

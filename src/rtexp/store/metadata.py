@@ -1,0 +1,149 @@
+"""Experiments, their groups and allocations in SQL: read all, or add what a definition has more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import insert, select
+
+from rtexp.core.buckets import HOUR_MS
+from rtexp.core.periods import periods_of, ramps_of
+from rtexp.errors import UsageError
+from rtexp.records.snapshot import Allocation
+from rtexp.store.definitions import Experiment
+from rtexp.store.schema import allocations, experiment_groups, experiments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from rtexp.settings import PipelineSettings
+
+
+class Loaded(NamedTuple):
+    """How much a load has added."""
+
+    experiments: int
+    groups: int
+    allocations: int
+
+
+def read_experiments(connection: Connection) -> list[Experiment]:
+    """Return all experiments in order of their creation, in three queries whatever their number.
+
+    Groups stand in order of creation, allocations in order of time, then of creation.
+    """
+    groups: defaultdict[int, list[str]] = defaultdict(list)
+    by_group: dict[int, tuple[int, str]] = {}
+    for group in connection.execute(select(experiment_groups).order_by(experiment_groups.c.id)):
+        groups[group.experiment_id].append(group.name)
+        by_group[group.id] = (group.experiment_id, group.name)
+    history: defaultdict[int, list[Allocation]] = defaultdict(list)
+    for row in connection.execute(
+        select(allocations).order_by(allocations.c.changed_at_ms, allocations.c.id)
+    ):
+        experiment_id, name = by_group[row.group_id]
+        history[experiment_id].append(Allocation(name, row.percent, row.changed_at_ms))
+    return [
+        Experiment(row.name, row.control_group, tuple(groups[row.id]), tuple(history[row.id]))
+        for row in connection.execute(select(experiments).order_by(experiments.c.id))
+    ]
+
+
+def load(
+    connection: Connection, definitions: Iterable[Experiment], *, pipeline: PipelineSettings, now_ms: int
+) -> Loaded:
+    """Add the experiments, groups and allocations that aren't stored yet; what is stored stays as it is.
+
+    ``connection`` must be in a transaction that writes. UsageError if a definition contradicts what is
+    stored, or would move a period in which users may have been counted; then nothing has been written.
+    """
+    stored = {experiment.name: experiment for experiment in read_experiments(connection)}
+    # No accepted activation is later than this, so no period that begins later can have counted anyone.
+    latest_ms = now_ms + int(pipeline.max_ahead_seconds * 1000)
+    changes = []
+    for defined in definitions:
+        change = _change(stored.get(defined.name), defined)
+        _refuse_moved_periods(change, pipeline.period_hours * HOUR_MS, latest_ms)
+        changes.append(change)
+    new = [change for change in changes if change.is_new]
+    _insert(
+        connection,
+        experiments,
+        [{"name": c.name, "control_group": c.control, "created_at_ms": now_ms} for c in new],
+    )
+    ids = {row.name: row.id for row in connection.execute(select(experiments.c.id, experiments.c.name))}
+    new_groups = [{"experiment_id": ids[c.name], "name": group} for c in changes for group in c.groups]
+    _insert(connection, experiment_groups, new_groups)
+    group_ids = {
+        (row.experiment_id, row.name): row.id for row in connection.execute(select(experiment_groups))
+    }
+    new_allocations = [
+        {"group_id": group_ids[ids[c.name], a.group], "percent": a.percent, "changed_at_ms": a.at_ms}
+        for c in changes
+        for a in c.allocations
+    ]
+    _insert(connection, allocations, new_allocations)
+    return Loaded(len(new), len(new_groups), len(new_allocations))
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    name: str
+    control: str
+    is_new: bool
+    groups: tuple[str, ...]
+    allocations: tuple[Allocation, ...]
+    history: tuple[Allocation, ...] = ()
+    """What is stored; ``groups`` and ``allocations`` are what comes to it."""
+
+
+def _change(stored: Experiment | None, defined: Experiment) -> _Change:
+    """Return what ``defined`` has more than ``stored``; UsageError if it can't be had by adding."""
+    if stored is None:
+        return _Change(defined.name, defined.control, True, defined.groups, defined.allocations)
+    place = f"experiment `{defined.name}`"
+    if stored.control != defined.control:
+        raise UsageError(
+            f"{place}: control is `{stored.control}` in SQL and can't become `{defined.control}`"
+        )
+    for group in stored.groups:
+        if group not in defined.groups:
+            raise UsageError(
+                f"{place}: groups lacks `{group}`, which SQL has: groups stay; allocate it 0 percent instead"
+            )
+    known = {(a.group, a.at_ms): a.percent for a in stored.allocations}
+    for a in defined.allocations:
+        if known.get((a.group, a.at_ms), a.percent) != a.percent:
+            raise UsageError(
+                f"{place}: allocations gives `{a.group}` {a.percent:g} percent at {a.at_ms} ms, "
+                f"SQL has {known[a.group, a.at_ms]:g}: history can't change; add a later allocation"
+            )
+    added = tuple(a for a in defined.allocations if (a.group, a.at_ms) not in known)
+    groups = tuple(group for group in defined.groups if group not in stored.groups)
+    return _Change(defined.name, defined.control, False, groups, added, stored.allocations)
+
+
+def _refuse_moved_periods(change: _Change, period_ms: int, latest_ms: int) -> None:
+    # Ingest accepts by the newest snapshot it has and never asks again, because histories only grow. An
+    # allocation before a stored one can shift its period, or make it no ramp, after users were counted.
+    kept = set(_periods((*change.history, *change.allocations), period_ms))
+    for start_ms, end_ms in _periods(change.history, period_ms):
+        if start_ms <= latest_ms and (start_ms, end_ms) not in kept:
+            raise UsageError(
+                f"experiment `{change.name}`: allocations would move the period that began at {start_ms} ms, "
+                "in which users may have been counted: add allocations at later times only"
+            )
+
+
+def _periods(history: Sequence[Allocation], period_ms: int) -> list[tuple[int, int]]:
+    ramps = ramps_of([(a.group, a.percent, a.at_ms) for a in history])
+    return periods_of([at_ms for _, at_ms in ramps], period_ms)
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
+    if rows:  # an empty list would insert one row of defaults
+        connection.execute(insert(table), rows)

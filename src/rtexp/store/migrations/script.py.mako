@@ -1,0 +1,16 @@
+# ruff: noqa: INP001 - Alembic runs it by its path
+"""${message}
+
+Revision ${up_revision}, after ${down_revision | comma,n}.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    """Bring the tables to this revision; there is no way back but a backup."""
+    ${upgrades if upgrades else "pass"}

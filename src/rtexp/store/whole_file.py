@@ -1,0 +1,26 @@
+"""A text file that readers see whole: the old one until the new one is complete."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 file that takes the place of ``path`` at the end; after an exception ``path`` is as before.
+
+    Its directory must be there. Line ends are written as given. OSError as of any file.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes must not share one
+    try:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

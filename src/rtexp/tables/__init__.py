@@ -1,0 +1,1 @@
+"""Key layout, windows and expiry over engine stores."""

@@ -1,0 +1,132 @@
+"""A worker that can be made to fail at a chosen step, or that lacks one of the engine's safeguards.
+
+``python -m tests.faults.worker JOB DATADIR FAULTDIR [SABOTAGE]`` runs `faust -A rtexp.apps.JOB worker`. A file
+named like a failpoint in FAULTDIR makes the process fail there, once: it removes the file and ends, or stops.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faust.cli.faust import cli
+
+from rtexp.agents.aggregate import AggregateState
+from rtexp.engine.task import PartitionTask, Phase
+from rtexp.engine.transactions import FencedProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtexp.engine.api import Output
+    from rtexp.engine.store import Head
+
+BEFORE_COMMIT, AFTER_COMMIT, BEFORE_STORE = 86, 87, 88
+EXIT_CODES = {"before-commit": BEFORE_COMMIT, "after-commit": AFTER_COMMIT, "before-store": BEFORE_STORE}
+STOP_BEFORE_COMMIT = "stop-before-commit"
+
+
+def install_failpoints(directory: Path) -> None:
+    commit, save = FencedProducer._commit, PartitionTask._save
+
+    def is_armed(name: str) -> bool:
+        try:
+            (directory / name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def fail_if_armed(name: str) -> None:
+        if is_armed(name):
+            os._exit(EXIT_CODES[name])
+
+    async def failing_commit(self: FencedProducer) -> None:
+        fail_if_armed("before-commit")
+        if is_armed(STOP_BEFORE_COMMIT):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        await commit(self)
+        fail_if_armed("after-commit")
+
+    async def failing_save(self: PartitionTask, *arguments: Any) -> None:
+        fail_if_armed("before-store")
+        await save(self, *arguments)
+
+    FencedProducer._commit = failing_commit  # type: ignore[method-assign]
+    PartitionTask._save = failing_save  # type: ignore[method-assign, assignment]
+
+
+def break_marker() -> None:
+    """Start at the checkpoint as if nothing behind it had been sent."""
+    positions = PartitionTask._positions
+
+    def forgetful(self: PartitionTask, head: Head) -> tuple[dict[str, int], dict[str, int]]:
+        base, _ = positions(self, head)
+        return base, base
+
+    PartitionTask._positions = forgetful  # type: ignore[method-assign]
+
+
+def break_fencing() -> None:
+    """Give each process a transactional id of its own: nobody fences anybody."""
+    made = FencedProducer.__init__
+
+    def unfenced(self: FencedProducer, config: Any, transactional_id: str) -> None:
+        made(self, config, f"{transactional_id}-{os.getpid()}")
+
+    FencedProducer.__init__ = unfenced  # type: ignore[method-assign]
+
+
+def break_hold_back() -> None:
+    """Count actions as soon as they are read."""
+    AggregateState.is_due = lambda *_: True  # type: ignore[method-assign]
+    AggregateState._check_held_back = lambda *_: None  # type: ignore[method-assign]
+
+
+def break_rewinding() -> None:
+    """Send what rewinding puts out together with what follows."""
+    transact = FencedProducer.transact
+    kept: dict[str, list[Output]] = {}
+    make = PartitionTask.open
+
+    async def open_keeping(self: PartitionTask) -> None:
+        await make(self)
+        collect = self._state.collect
+
+        def collecting() -> Sequence[Output]:
+            outputs = collect()
+            if self.phase is Phase.REWINDING:
+                kept.setdefault(self.agent.table, []).extend(outputs)
+            return outputs
+
+        self._state.collect = collecting  # type: ignore[method-assign]
+
+    async def transact_more(self: FencedProducer, outputs: Any) -> list[Any]:
+        more = [output for kept_outputs in kept.values() for output in kept_outputs]
+        kept.clear()
+        return await transact(self, [*more, *outputs])
+
+    PartitionTask.open = open_keeping  # type: ignore[method-assign]
+    FencedProducer.transact = transact_more  # type: ignore[method-assign]
+
+
+SABOTAGES = {
+    "marker": break_marker,
+    "fencing": break_fencing,
+    "hold-back": break_hold_back,
+    "rewinding": break_rewinding,
+}
+
+
+def main(job: str, datadir: str, faults: str, sabotage: str = "") -> None:
+    install_failpoints(Path(faults))
+    if sabotage:
+        SABOTAGES[sabotage]()
+    sys.argv = ["faust", "-A", f"rtexp.apps.{job}", "--datadir", datadir, "worker", "-l", "info"]
+    cli()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

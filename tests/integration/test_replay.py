@@ -1,0 +1,190 @@
+"""Sending to the raw topics of a real broker: order, partitions, record times, markers; and what was counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from click.testing import CliRunner
+
+from rtexp.cli import cli
+from rtexp.errors import FatalError, UsageError
+from rtexp.local.generator import Generator
+from rtexp.local.positions import kafka_observer
+from rtexp.local.raw_records import RawRecord, partition_of
+from rtexp.local.raw_writer import raw_writer
+from rtexp.local.story import Story
+from rtexp.local.topics import create_topics
+from rtexp.local.truth import Rules
+from rtexp.settings import (
+    ActionSettings,
+    ActivationSettings,
+    KafkaSettings,
+    PipelineSettings,
+    Settings,
+    as_toml,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiokafka import ConsumerRecord
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 3
+START_MS = 1_420_416_000_000
+
+
+@pytest.fixture
+def settings(broker: str) -> Settings:
+    """Settings whose topics exist, and no other test's."""
+    prefix = f"t{uuid4().hex[:12]}"
+    return Settings(
+        kafka=KafkaSettings(brokers=(broker,), prefix=prefix, partitions=PARTITIONS),
+        actions=ActionSettings(topic=f"{prefix}-actions"),
+        activations=ActivationSettings(topic=f"{prefix}-activations"),
+        pipeline=PipelineSettings(clock="records"),
+    )
+
+
+async def read_all(settings: Settings, topic: str) -> dict[int, list[ConsumerRecord]]:
+    """Everything in a topic, by partition."""
+    found: dict[int, list[ConsumerRecord]] = defaultdict(list)
+    consumer = AIOKafkaConsumer(bootstrap_servers=list(settings.kafka.brokers), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        consumer.assign(tps)
+        for tp in tps:
+            consumer.seek(tp, 0)
+        ends = await consumer.end_offsets(tps)
+        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+            for tp, messages in (await consumer.getmany(timeout_ms=500)).items():
+                found[tp.partition] += messages
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def test_records_keep_their_order_times_and_partitions_and_a_marker_ends_each(
+    settings: Settings,
+) -> None:
+    await create_topics(settings)
+    rules = Rules.of(settings)
+    story = Story(START_MS, rules.period_ms)
+    generator = Generator(story, rules, users=50, records_per_cycle=20_000)
+    end_ms = story.cycle_start_ms(1)
+    records = [told.record for told in generator.cycle(0)]
+    async with raw_writer(settings) as writer:
+        await writer.send(records)
+        await writer.mark(end_ms)
+    for kind, topic in (("actions", settings.actions.topic), ("activations", settings.activations.topic)):
+        found = await read_all(settings, topic)
+        assert sorted(found) == list(range(PARTITIONS))
+        for partition, messages in found.items():
+            *data, marker = messages
+            assert [(m.timestamp, m.key, m.value) for m in data] == [
+                (record.arrival_ms, record.key, record.value)
+                for record in records
+                if record.kind == kind and partition_of(record.key, PARTITIONS) == partition
+            ]
+            assert (marker.key, marker.value) == (None, None)
+            assert marker.headers == (("rtexp-watermark", b"%d" % end_ms),)
+            assert marker.timestamp == records[-1].arrival_ms
+
+
+async def test_a_record_as_large_as_a_replay_sends_any_is_taken(settings: Settings) -> None:
+    await create_topics(settings)
+    large = [RawRecord(START_MS + n, "actions", b"u", b"x" * 999_999) for n in range(3)]
+    async with raw_writer(settings) as writer:
+        await writer.send([RawRecord(START_MS, "actions", b"u", b"small"), *large])
+    sizes = [len(m.value) for m in (await read_all(settings, settings.actions.topic))[partition_of(b"u", 3)]]
+    assert sizes == [5, 999_999, 999_999, 999_999]
+
+
+async def test_what_a_broker_refuses_is_an_error(settings: Settings) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(settings.kafka.brokers))
+    await admin.start()
+    small = {"max.message.bytes": "1000"}
+    await admin.create_topics([NewTopic(settings.actions.topic, PARTITIONS, 1, topic_configs=small)])
+    await admin.close()
+    await create_topics(settings)
+    with pytest.raises(FatalError, match="didn't take a batch"):
+        async with raw_writer(settings) as writer:
+            await writer.send([RawRecord(START_MS, "actions", b"u", b"x" * 1001)])
+
+
+async def test_a_missing_raw_topic_is_said_to_be_missing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtexp.local.raw_writer.METADATA_TIMEOUT_SECONDS", 1.0)
+    with pytest.raises(UsageError, match="rtexp topics create"):
+        async with raw_writer(settings):
+            pass
+
+
+async def test_the_last_record_of_a_transactional_topic_is_found_behind_the_marks(settings: Settings) -> None:
+    """Ends count the marks of transactions; `published` in the status never does."""
+    await create_topics(settings)
+    topic = settings.kafka.topic("partials")
+    producer = AIOKafkaProducer(bootstrap_servers=list(settings.kafka.brokers), transactional_id=uuid4().hex)
+    await producer.start()
+    try:
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"one", partition=0)
+            await producer.send_and_wait(topic, b"one", partition=1)
+        for _ in range(20):  # more marks than the first look back reaches over
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, b"never", partition=1)
+            await producer.abort_transaction()
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, b"never", partition=2)
+            await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    async with kafka_observer(settings) as observer:
+        assert await observer.partials_ends() == {f"{topic}/0": 1, f"{topic}/1": 1}
+        assert await observer.raw_ends() == {}
+        assert await observer.ingested() == {}
+
+
+def test_the_command_sends_files_and_reports_what_it_refused(settings: Settings, tmp_path: Path) -> None:
+    config = tmp_path / "rtexp.toml"
+    config.write_text(as_toml(settings))
+    actions = tmp_path / "actions.csv"
+    actions.write_text(
+        "who,event,ts\n" + "".join(f"u{n % 7},search,{START_MS + n}\n" for n in range(1000)) + "u1,oops\n"
+    )
+    activations = tmp_path / "activations.jsonl"
+    activations.write_text(
+        "".join(
+            f'{{"who":"u{n}","experiment":"e","group":"g","ts":{START_MS + 100 * n}}}\n' for n in range(7)
+        )
+    )
+    run = CliRunner().invoke
+    made = run(cli, ["--config", str(config), "topics", "create"])
+    assert made.exit_code == 0, made.output
+    arguments = [
+        "--activations",
+        str(activations),
+        "--actions",
+        str(actions),
+        "--columns",
+        "user=who",
+        "--json",
+    ]
+    result = run(cli, ["--config", str(config), "replay", *arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "sent": 1007,
+        "refused": {f"{actions}.refused.jsonl": 1},
+    }
+    assert re.search("1,001 rows|1,000 rows, sorted", result.stderr)
+    assert json.loads((tmp_path / "actions.csv.refused.jsonl").read_text())["row"] == 1001

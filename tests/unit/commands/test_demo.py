@@ -1,0 +1,218 @@
+"""Where a demo lives, what it shows, and how it judges; the demo itself is run by `make demo`."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.unit.commands.command_line import CommandLine
+
+from rtexp.core import sketches
+from rtexp.errors import UsageError
+from rtexp.local.demo_home import demo_environ, demo_settings, make_home, write_config
+from rtexp.local.demo_verdict import compare
+from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_line
+from rtexp.local.lock import AlreadyRunning, directory_lock
+from rtexp.local.story import Story
+from rtexp.local.truth import HOUR_MS, Action, Activation, Rules, Truth
+from rtexp.settings import KafkaSettings, Settings, StoreSettings, load
+from rtexp.store.cells import CellRow, upsert_cells
+from rtexp.store.engine import opened, reading, writing
+from rtexp.store.migrate import upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+START_MS = 1_420_416_000_000
+LG_K = 12
+
+
+# --- Its own place
+
+
+def test_a_demo_empties_the_directory_of_the_one_before(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    make_home(home)
+    (home / "kafka").mkdir()
+    (home / "kafka" / "log").write_text("x")
+    (home / "rtexp.db").write_text("x")
+    make_home(home)
+    assert sorted(path.name for path in home.iterdir()) == [".rtexp-demo", "rtexp.lock"]
+
+
+def test_a_directory_that_is_no_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match="no demo's"):
+        make_home(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_directory_in_which_a_demo_runs_is_left_alone(tmp_path: Path) -> None:
+    make_home(tmp_path)
+    (tmp_path / "rtexp.db").write_text("x")
+    with directory_lock(tmp_path), pytest.raises(AlreadyRunning):
+        make_home(tmp_path)
+    assert (tmp_path / "rtexp.db").exists()
+
+
+def test_of_the_users_settings_a_demo_takes_the_ports_only(tmp_path: Path) -> None:
+    users = Settings(
+        kafka=KafkaSettings(brokers=("kafka.example:9555",), prefix="mine"),
+        store=StoreSettings(url="sqlite:////precious.db"),
+    )
+    settings = demo_settings(users, tmp_path, shares_broker=False)
+    assert settings.kafka.brokers == ("127.0.0.1:9555",)
+    assert settings.kafka.prefix == "rtexp-demo"
+    assert settings.store.url == f"sqlite:///{tmp_path / 'rtexp.db'}"
+    assert settings.pipeline.clock == "records"
+    assert "mine" not in repr(settings)
+    assert load(write_config(settings, tmp_path), {}) == settings
+
+
+def test_on_a_shared_broker_no_demo_meets_another_ones_topics(tmp_path: Path) -> None:
+    prefixes = {demo_settings(Settings(), tmp_path, shares_broker=True).kafka.prefix for _ in range(3)}
+    assert len(prefixes) == 3
+
+
+def test_the_users_environment_does_not_override_a_demos_settings() -> None:
+    environ = {"PATH": "/bin", "RTEXP_KAFKA_LIBS": "/libs", "RTEXP_ACTIONS__TRACKED": "x"}
+    assert demo_environ(environ) == {"PATH": "/bin", "RTEXP_KAFKA_LIBS": "/libs"}
+
+
+def test_the_command_refuses_a_directory_that_is_no_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rtexp = CommandLine(tmp_path, monkeypatch, capfd)
+    (tmp_path / "thesis.tex").write_text("x")
+    ended = rtexp("demo", "--directory", str(tmp_path))
+    assert ended.code == 2
+    assert "no demo's" in ended.err
+
+
+def test_help_has_an_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "Example: rtexp demo" in CommandLine(tmp_path, monkeypatch, capfd)("demo", "--help").out
+
+
+# --- Its verdict
+
+
+def a_truth(users: int = 300) -> Truth:
+    """So many users exposed in one cell, each with one action in another."""
+    truth = Truth(Rules.of(Settings()), Story(START_MS, 72 * HOUR_MS))
+    for number in range(users):
+        at_ms = START_MS + 2 * HOUR_MS + number
+        truth.tell("activations", at_ms, Activation(f"u{number}", "new-icon", "control", at_ms))
+        truth.tell("actions", at_ms, Action(f"u{number}", "search", at_ms))
+    truth.finish()
+    return truth
+
+
+def rows_of(truth: Truth) -> list[CellRow]:
+    """The same as SQL would have it."""
+    users = truth.users()
+    return [
+        CellRow(
+            *key,
+            *counts,
+            sketches.to_bytes(sketches.sparse(entries_of(users[key])), LG_K),
+            sequence=1,
+        )
+        for key, counts in truth.cells().items()
+    ]
+
+
+def entries_of(users: set[str]) -> sketches.Entries:
+    return np.array([sketches.entry(user, LG_K) for user in users], np.uint32)
+
+
+def test_equal_cells_are_right() -> None:
+    truth = a_truth()
+    verdict = compare(truth, rows_of(truth), LG_K)
+    assert verdict.is_right
+    assert verdict.estimates == 2
+    assert verdict.lines()[0] == "0 cells differ from the truth (of 2)"
+
+
+def test_a_cell_that_is_missing_wrong_or_too_many_is_told() -> None:
+    truth = a_truth()
+    exposures, search = rows_of(truth)
+    stray = search._replace(event="click", volume=1)
+    wrong = search._replace(volume=search.volume + 1)
+    for rows, differing in (
+        ([exposures], ["search"]),
+        ([exposures, wrong], ["search"]),
+        ([exposures, search, stray], ["click"]),
+        ([exposures, search, stray._replace(volume=0, actors=0, sum_squares=0)], []),
+    ):
+        verdict = compare(truth, rows, LG_K)
+        assert [key.event for key in verdict.differing] == differing
+        assert verdict.is_right == (not differing)
+    assert "1 cells differ" in compare(truth, [exposures], LG_K).lines()[0]
+    assert "true (300, 300, 300, 0, 0), found (0, 0, 0, 0, 0)" in compare(truth, [exposures], LG_K).lines()[1]
+
+
+def test_an_estimate_far_from_the_exact_uniques_is_wrong_though_all_cells_are_right() -> None:
+    truth = a_truth()
+    exposures, search = rows_of(truth)
+    few = sketches.to_bytes(sketches.sparse(entries_of({f"u{n}" for n in range(200)})), LG_K)
+    verdict = compare(truth, [exposures, search._replace(sketch=few)], LG_K)
+    assert not verdict.differing
+    assert verdict.worst_errors > 5
+    assert not verdict.is_right
+
+
+# --- Its view
+
+
+def test_totals_are_those_of_each_experiments_newest_period(tmp_path: Path) -> None:
+    rows = [
+        CellRow("a", 10, "control", "", 0, 0, 0, 0, 5, 0, None, 1),
+        CellRow("a", 20, "control", "", 0, 0, 0, 0, 7, 0, None, 1),
+        CellRow("a", 20, "control", "search", 0, 3, 2, 5, 0, 0, None, 1),
+        CellRow("a", 20, "control", "search", 1, 1, 0, 3, 0, 0, None, 1),
+        CellRow("b", 10, "treatment", "", 0, 0, 0, 0, 1, 0, None, 1),
+    ]
+    with opened(StoreSettings(url=f"sqlite:///{tmp_path / 'x.db'}")) as engine:
+        upgrade(engine)
+        with writing(engine) as connection:
+            upsert_cells(connection, rows)
+        with reading(engine) as connection:
+            assert read_totals(connection) == [
+                Totals("a", 20, "control", 7, 4, 2),
+                Totals("b", 10, "treatment", 1, 0, 0),
+            ]
+
+
+def test_elsewhere_than_on_a_terminal_a_line_comes_every_few_seconds() -> None:
+    stream, seconds = io.StringIO(), [0.0]
+    scene = Scene([Totals("a", START_MS, "control", 7, 4, 2)], 1234, 99.5, START_MS, 0)
+    with showing(stream, clock=lambda: seconds[0]) as show:
+        for _ in range(12):
+            show(scene)
+            seconds[0] += 1
+    assert stream.getvalue().splitlines() == [status_line(scene)] * 3
+    assert status_line(scene) == (
+        "1,234 records sent, 100 a second; simulated time 2015-01-05 00:00, nothing counted yet; "
+        "7 exposures, 4 actions in the newest periods"
+    )
+
+
+def test_on_a_terminal_the_results_stand_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    totals = [Totals("new-icon", START_MS, "control", 8, 4, 2), Totals("x", START_MS, "control", 0, 0, 0)]
+    with showing(stream) as show:
+        show(Scene(totals, 1, 1.0, None, START_MS))
+    shown = stream.getvalue()
+    for text in ("new-icon", "no difference", "0.500", "0.250", "none", "counted up to 2015-01-05 00:00"):
+        assert text in shown

@@ -1,0 +1,132 @@
+"""`rtexp export cells`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.commands.command_line import CommandLine
+from tests.unit.store.databases import cell_row, open_database
+
+from rtexp.errors import StoreUnavailable
+from rtexp.store.cells import upsert_cells
+from rtexp.store.engine import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rtexp.store.cells import CellRow
+
+HEADER = (
+    "experiment,period_start_ms,group_name,event,bucket_start_ms,"
+    "volume,actors,sum_squares,exposures,multiple_exposures,sequence\n"
+)
+
+
+@pytest.fixture
+def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """A database with cells of two experiments, written in no order."""
+    command_line = CommandLine(tmp_path, monkeypatch, capfd)
+    rows = [
+        cell_row("feed", "treatment", "click", 1, volume=3, sequence=9),
+        cell_row('a "b", é', "c\nd", "", 2, sketch=b"\x00\xff"),
+        cell_row("feed", "control", "click", 1, sketch=None),
+    ]
+    with open_database(command_line.database) as engine, writing(engine) as connection:
+        upsert_cells(connection, rows)
+    return command_line
+
+
+def test_csv_has_the_columns_of_the_table_and_rows_in_order_of_their_key(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "cells", "--format", "csv")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        HEADER
+        + '"a ""b"", é",0,"c\nd",,2,1,1,1,0,0,1\n'
+        + "feed,0,control,click,1,1,1,1,0,0,1\n"
+        + "feed,0,treatment,click,1,3,1,9,0,0,9\n"
+    )
+
+
+def test_csv_is_the_default_and_one_experiment_may_be_asked_for(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "cells", "--experiment", "feed")
+    assert [row[:3] for row in csv.reader(ended.out.splitlines())] == [
+        HEADER.split(",")[:3],
+        ["feed", "0", "control"],
+        ["feed", "0", "treatment"],
+    ]
+
+
+def test_an_experiment_without_cells_gives_a_header_alone(rtexp: CommandLine) -> None:
+    assert rtexp("export", "cells", "--experiment", "Feed").out == HEADER
+
+
+def test_json_lines_keep_numbers_and_null(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "cells", "--format", "jsonl", "--sketches")
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert [row["sketch"] for row in rows] == ["AP8=", None, "c2tldGNo"]
+    assert rows[2] == {
+        "experiment": "feed",
+        "period_start_ms": 0,
+        "group_name": "treatment",
+        "event": "click",
+        "bucket_start_ms": 1,
+        "volume": 3,
+        "actors": 1,
+        "sum_squares": 9,
+        "exposures": 0,
+        "multiple_exposures": 0,
+        "sketch": "c2tldGNo",
+        "sequence": 9,
+    }
+
+
+def test_a_file_is_written_whole(rtexp: CommandLine) -> None:
+    Path("out.csv").write_text("the last export")
+    assert rtexp("export", "cells", "--output", "out.csv") == (0, "", "")
+    assert Path("out.csv").read_text(encoding="utf-8") == rtexp("export", "cells").out
+    assert sorted(path.name for path in Path().iterdir() if "out" in path.name) == ["out.csv"]
+
+
+def test_an_export_that_fails_leaves_the_last_file(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Iterator[CellRow]:
+        yield cell_row()
+        raise StoreUnavailable("the database went away")
+
+    Path("out.csv").write_text("the last export")
+    monkeypatch.setattr("rtexp.commands.export.read_cells", fail)
+    assert rtexp("export", "cells", "--output", "out.csv") == (1, "", "rtexp: the database went away\n")
+    assert Path("out.csv").read_text() == "the last export"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "cells", "--output", "missing/out.csv")
+    assert ended == (2, "", "rtexp: missing/out.csv can't be written: No such file or directory\n")
+
+
+def test_a_database_without_tables_says_what_to_run(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTEXP_STORE__URL", f"sqlite:///{rtexp.database}2")
+    ended = rtexp("export", "cells", "--output", "out.csv")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "run `rtexp db upgrade`" in ended.err
+    assert not Path("out.csv").exists()
+
+
+def test_a_format_that_is_not_supported_is_wrong_usage(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "cells", "--format", "parquet")
+    assert ended.code == 2
+    assert "'csv', 'jsonl'" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("export", "cells")])
+def test_help_ends_with_an_example(rtexp: CommandLine, arguments: tuple[str, ...]) -> None:
+    ended = rtexp(*arguments, "--help")
+    assert ended.code == 0
+    assert "Example: rtexp export cells --format csv" in ended.out

@@ -1,0 +1,141 @@
+"""The local store is a cache: whatever is wrong with it, it must be noticed, and the changelog fills it again."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import rocksdict
+from tests.unit.engine.fakes import NOW
+
+from rtexp.engine.api import Page
+from rtexp.engine.store import LAYOUT, Head, PartitionStore
+from rtexp.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def head_at(position: int, *, layout: int = LAYOUT) -> Head:
+    return Head(layout, "incarnation", position, b"S", b"M", NOW)
+
+
+def write(store: PartitionStore, pages: dict[bytes, bytes | None], position: int) -> None:
+    for _ in store.write((Page(*item) for item in pages.items()), head_at(position)):
+        pass
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent" / "0"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[PartitionStore]:
+    opened = PartitionStore(path)
+    yield opened
+    with suppress(rocksdict.DbClosedError):  # some tests close it, to open it anew
+        opened.close()
+
+
+def test_a_new_store_has_no_head_and_no_pages(store: PartitionStore) -> None:
+    assert store.head is None
+    assert list(store.pages()) == []
+
+
+def test_pages_and_head_outlive_the_process(store: PartitionStore, path: Path) -> None:
+    write(store, {b"page:b": b"2", b"page:a": b"1"}, 7)
+    store.close()
+    again = PartitionStore(path)
+    assert again.head == head_at(7)
+    assert list(again.pages()) == [Page(b"page:a", b"1"), Page(b"page:b", b"2")], "the head isn't a page"
+    again.close()
+
+
+def test_a_page_without_value_is_gone(store: PartitionStore) -> None:
+    write(store, {b"page:a": b"1", b"page:b": b"2"}, 7)
+    write(store, {b"page:a": None}, 8)
+    assert list(store.pages()) == [Page(b"page:b", b"2")]
+
+
+def test_a_crash_between_pages_and_head_leaves_the_old_position(
+    store: PartitionStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages may be newer than the position, never older: replaying from it gives the same again."""
+    monkeypatch.setattr("rtexp.engine.store._BATCH_RECORDS", 1)
+    write(store, {b"page:a": b"1", b"page:b": b"1"}, 7)
+    newer = {b"page:a": b"2", b"page:b": None, b"page:c": b"2"}
+    crashing = store.write((Page(*item) for item in newer.items()), head_at(10))
+    next(crashing)
+    next(crashing)
+    store.close()
+    again = PartitionStore(path)
+    assert again.head == head_at(7)
+    assert list(again.pages()) == [Page(b"page:a", b"2")], "half of it was written"
+    write(again, newer, 10)
+    assert again.head == head_at(10)
+    assert list(again.pages()) == [Page(b"page:a", b"2"), Page(b"page:c", b"2")]
+    again.close()
+
+
+def test_a_write_gives_way_between_batches(store: PartitionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtexp.engine.store._BATCH_RECORDS", 10)
+    assert sum(1 for _ in store.write((Page(b"%d" % n, b"") for n in range(25)), head_at(7))) == 3
+
+
+def test_a_wiped_store_is_empty_and_usable(store: PartitionStore) -> None:
+    write(store, {b"page:a": b"1"}, 7)
+    store.wipe()
+    assert store.head is None
+    assert list(store.pages()) == []
+    write(store, {b"page:b": b"1"}, 3)
+    assert store.head == head_at(3)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"garbage", id="unreadable head"),
+        pytest.param(None, id="head of another layout"),
+    ],
+)
+def test_a_store_with_a_strange_head_is_wiped(store: PartitionStore, path: Path, head: bytes | None) -> None:
+    if head is None:
+        for _ in store.write(iter([Page(b"page:a", b"1")]), head_at(7, layout=LAYOUT + 1)):
+            pass
+    else:
+        write(store, {b"page:a": b"1"}, 7)
+        store._db[b"!head"] = head
+    store.close()
+    again = PartitionStore(path)
+    assert again.head is None
+    assert list(again.pages()) == []
+    again.close()
+
+
+def test_a_store_that_does_not_open_is_wiped(store: PartitionStore, path: Path) -> None:
+    write(store, {b"page:a": b"1"}, 7)
+    store.close()
+    (path / "CURRENT").write_text("nonsense")
+    again = PartitionStore(path)
+    assert again.head is None
+    assert list(again.pages()) == []
+    again.close()
+
+
+def test_a_damaged_block_is_an_error_and_not_the_end_of_the_pages(store: PartitionStore, path: Path) -> None:
+    write(store, {b"page:%05d" % n: os.urandom(500) for n in range(2000)}, 7)
+    store._db.flush()
+    store.close()
+    table = max(path.glob("*.sst"), key=lambda file: file.stat().st_size)
+    content = bytearray(table.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    table.write_bytes(content)
+    again = PartitionStore(path)
+    with pytest.raises(StateError, match=r"can't be read.*block checksum mismatch"):
+        list(again.pages())
+    again.close()

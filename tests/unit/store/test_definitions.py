@@ -1,0 +1,213 @@
+"""What may stand in a file of experiments, and what the message says when something else does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+from rtexp.errors import UsageError
+from rtexp.records.snapshot import Allocation
+from rtexp.settings import StatisticsSettings
+from rtexp.store.definitions import Experiment, parse_definitions
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "experiments.yaml"
+
+
+def ms(*fields: int) -> int:
+    return int(datetime(*fields, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
+
+
+def experiment(body: str) -> str:
+    """A file whose third experiment has ``body``; the first two are fine."""
+    fine = "  - {name: first, control: c, groups: [c]}\n  - {name: second, control: c, groups: [c]}\n"
+    return f"experiments:\n{fine}  -\n{indent(dedent(body), '    ')}"
+
+
+def at(text: str) -> str:
+    return experiment(
+        f"name: feed\ncontrol: c\ngroups: [c]\nallocations:\n  - {{group: c, percent: 5, at: {text}}}\n"
+    )
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse_definitions(text)
+    return str(caught.value)
+
+
+def test_a_definition_becomes_a_value() -> None:
+    text = """
+    experiments:
+      - name: new-feed
+        control: control
+        groups: [control, treatment]
+        allocations:
+          - {group: control,   percent: 5, at: 2023-11-14T00:00:00Z}
+          - {group: treatment, percent: 7.5, at: 2023-11-14T00:00:00Z}
+    """
+    start = ms(2023, 11, 14)
+    assert parse_definitions(text) == [
+        Experiment(
+            "new-feed",
+            "control",
+            ("control", "treatment"),
+            (Allocation("control", 5.0, start), Allocation("treatment", 7.5, start)),
+        )
+    ]
+
+
+def test_the_example_of_the_project_is_a_definition() -> None:
+    assert [item.name for item in parse_definitions(EXAMPLE.read_text())] == ["new-feed", "ranking"]
+
+
+def test_allocations_stand_in_order_of_time_and_at_the_same_time_in_that_of_the_file() -> None:
+    text = experiment("""
+        name: feed
+        control: c
+        groups: [c, t]
+        allocations:
+          - {group: t, percent: 9, at: 2023-11-15T00:00:00Z}
+          - {group: t, percent: 5, at: 2023-11-14T00:00:00Z}
+          - {group: c, percent: 5, at: 2023-11-14T00:00:00Z}
+    """)
+    order = [(a.group, a.percent) for a in parse_definitions(text)[2].allocations]
+    assert order == [("t", 5), ("c", 5), ("t", 9)]
+
+
+def test_an_experiment_may_wait_for_its_first_allocation() -> None:
+    assert parse_definitions("experiments: [{name: a, control: c, groups: [c]}]")[0].allocations == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_ms"),
+    [
+        pytest.param("2023-11-14T09:30:00Z", ms(2023, 11, 14, 9, 30), id="a zone"),
+        pytest.param("2023-11-14T09:30:00+05:30", ms(2023, 11, 14, 4), id="another zone"),
+        pytest.param("2023-11-14T09:30:00", ms(2023, 11, 14, 9, 30), id="no zone is UTC"),
+        pytest.param("2023-11-14 09:30:00", ms(2023, 11, 14, 9, 30), id="as YAML writes times"),
+        pytest.param('"2023-11-14T09:30:00Z"', ms(2023, 11, 14, 9, 30), id="quoted"),
+        pytest.param("2023-11-14", ms(2023, 11, 14), id="a date"),
+        pytest.param("1969-12-31T23:59:59.9995Z", -1, id="rounded down before 1970 too"),
+    ],
+)
+def test_times(text: str, expected_ms: int) -> None:
+    assert parse_definitions(at(text))[2].allocations[0].at_ms == expected_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(at("tomorrow"), "experiments[2].allocations[0].at: expected a time like", id="no time"),
+        pytest.param(at("2023-02-30T00:00:00Z"), "experiments[2].allocations[0].at: expected a", id="no day"),
+        pytest.param(
+            at("1699920000"), "experiments[2].allocations[0].at: Expected `str`, got `int`", id="seconds"
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: 101, at: x}]"),
+            "experiments[2].allocations[0].percent: Expected `float` <= 100.0",
+            id="too much",
+        ),
+        pytest.param(
+            experiment(
+                "name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: .nan, at: x}]"
+            ),
+            "experiments[2].allocations[0].percent: Expected `float` >= 0.0",
+            id="not a number",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: 5}]"),
+            "experiments[2].allocations[0]: Object missing required field `at`",
+            id="no time at all",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: t, percent: 5, at: x}]"),
+            "experiments[2].allocations[0].group: expected one of the groups, got `t`",
+            id="allocation of no group",
+        ),
+        pytest.param(
+            experiment("""
+                name: feed
+                control: c
+                groups: [c]
+                allocations:
+                  - {group: c, percent: 5, at: 2023-11-14}
+                  - {group: c, percent: 6, at: 2023-11-14T00:00:00Z}
+            """),
+            "experiments[2].allocations[1]: `c, 1699920000000 ms` is there already",
+            id="two percents at one time",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: x\ngroups: [c, t]"),
+            "experiments[2].control: expected one of the groups, got `x`",
+            id="control is no group",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: []"),
+            "experiments[2].groups: Expected `array` of length >= 1",
+            id="no groups",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t, c]"),
+            "experiments[2].groups[2]: `c` is there already, as experiments[2].groups[0]",
+            id="a group twice",
+        ),
+        pytest.param(
+            experiment("name: first\ncontrol: c\ngroups: [c]"),
+            "experiments[2]: `first` is there already, as experiments[0]",
+            id="an experiment twice",
+        ),
+        pytest.param(
+            experiment("name: ''\ncontrol: c\ngroups: [c]"),
+            "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 0",
+            id="no name",
+        ),
+        pytest.param(
+            experiment(f"name: {'é' * 64}e\ncontrol: c\ngroups: [c]"),
+            "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 129",
+            id="too long in bytes",
+        ),
+        pytest.param(
+            experiment('name: "\\ud800"\ncontrol: c\ngroups: [c]'),
+            "experiments[2].name: expected text, got half of a surrogate pair",
+            id="half a character",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, on]"),
+            "experiments[2].groups[1]: Expected `str`, got `bool`",
+            id="YAML takes on for true",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocation: []"),
+            "experiments[2]: Object contains unknown field `allocation`",
+            id="misspelt key",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c]\ngroups: [c, t]"),
+            "line 8, column 5: `groups` is given twice",
+            id="a key twice",
+        ),
+        pytest.param("experiments: [", "line 1, column 15: expected the node content", id="not YAML"),
+        pytest.param("!!float x", "not YAML: could not convert string to float", id="a tag that lies"),
+        pytest.param(
+            "!!python/object/apply:os.system [x]", "could not determine a constructor", id="no code runs"
+        ),
+        pytest.param("[]", "Expected `object`, got `array`, at the top of the file", id="a list"),
+        pytest.param("", "Expected `object`, got `null`, at the top of the file", id="empty"),
+    ],
+)
+def test_a_fault_is_refused_with_its_place_and_what_was_expected(text: str, message: str) -> None:
+    assert message in refusal(text)
+
+
+def test_a_name_of_128_bytes_is_the_longest() -> None:
+    name = "é" * 64
+    assert parse_definitions(experiment(f"name: {name}\ncontrol: c\ngroups: [c]"))[2].name == name
+
+
+@pytest.mark.parametrize("key", ["decision", "guardrails", "good", *StatisticsSettings.model_fields])
+def test_a_plan_is_refused_rather_than_dropped(key: str) -> None:
+    message = refusal(experiment(f"name: feed\ncontrol: c\ngroups: [c]\n{key}: 1"))
+    assert message.startswith(f"experiments[2].{key}: this version counts but does not test")

@@ -1,0 +1,166 @@
+"""What the documents say exists: commands, options, make targets, links, settings, decisions."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from rtexp import __version__
+from rtexp.cli import COMMANDS, cli
+from rtexp.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+DECISIONS = ROOT / "docs" / "decisions"
+RECORDS = sorted(DECISIONS.glob("[0-9]*.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+COMPOSE = ROOT / "compose.yaml"
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+INNER_TARGETS = {"venv", "kafka"}
+"""Halves of `setup`, which nobody needs to type."""
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def code_lines(text: str) -> Iterator[str]:
+    """Yield the lines of shell blocks, continued ones joined, and the code within sentences."""
+    for language, block in FENCE.findall(text):
+        if language == "sh":
+            yield from block.replace("\\\n", " ").splitlines()
+    yield from (code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", FENCE.sub("", text)))
+
+
+def commands(program: str) -> list[list[str]]:
+    """Return what the documents tell readers to type, as words after ``program``, comments left out."""
+    lines = [line for page in PAGES for line in code_lines(page.read_text())]
+    lines += re.findall(r"sh -c \"(.+)\"", COMPOSE.read_text())
+    typed = [part for line in lines for part in line.split("&&")]
+    return [
+        shlex.split(rest, comments=True) for line in typed for rest in re.findall(rf"^ *{program} (.+)", line)
+    ]
+
+
+def rtexp_commands() -> list[list[str]]:
+    return [words for words in commands("rtexp") if words[0][0] != "-"]
+
+
+def as_written(words: list[str]) -> str:
+    return " ".join(words)
+
+
+def resolve(words: list[str]) -> click.Command:
+    """Return the command that ``words`` begin with; LookupError if there is none."""
+    command: click.Command = cli
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        if found is None:
+            raise LookupError(f"rtexp {as_written(words)}: there is no {word!r}")
+        command = found
+    return command
+
+
+@pytest.mark.parametrize("words", rtexp_commands(), ids=as_written)
+def test_a_documented_command_exists_with_its_options(words: list[str]) -> None:
+    known = {option for param in resolve(words).params for option in param.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_named_in_the_documents(name: str) -> None:
+    assert name in {words[0] for words in rtexp_commands()}
+
+
+def documented_apps() -> list[str]:
+    texts = [path.read_text() for path in (*PAGES, COMPOSE, ROOT / "Dockerfile")]
+    return sorted({name for text in texts for name in re.findall(r"-A (rtexp[\w.]*)", text)})
+
+
+@pytest.mark.parametrize("name", documented_apps())
+def test_a_documented_worker_exists(name: str) -> None:
+    assert importlib.util.find_spec(name) is not None
+
+
+@pytest.mark.parametrize("words", commands("make"), ids=as_written)
+def test_a_documented_make_target_exists(words: list[str]) -> None:
+    target, *variables = words
+    assert target in TARGETS
+    for variable in variables:
+        assert re.search(rf"^{variable.partition('=')[0]} \?=", MAKEFILE, re.MULTILINE)
+
+
+def test_every_make_target_has_help() -> None:
+    assert set(re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, re.MULTILINE)) == TARGETS - INNER_TARGETS
+
+
+def test_the_first_make_target_is_the_help() -> None:
+    assert re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)[0] == "help"
+
+
+def test_no_make_target_is_taken_for_a_file() -> None:
+    joined = MAKEFILE.replace("\\\n", " ")
+    assert set(re.findall(r"^\.PHONY: (.*)$", joined, re.MULTILINE)[0].split()) == TARGETS
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_links_within_the_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_the_settings_in_the_readme_are_settings(tmp_path: Path) -> None:
+    blocks = [
+        block for language, block in FENCE.findall((ROOT / "README.md").read_text()) if language == "toml"
+    ]
+    assert blocks
+    for block in blocks:
+        path = tmp_path / "rtexp.toml"
+        path.write_text(block)
+        load(path, {})
+
+
+def test_numbers_of_decisions_are_unique() -> None:
+    numbers = [path.name[:4] for path in RECORDS]
+    assert len(numbers) == len(set(numbers))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_says_what_was_rejected_and_what_follows(record: Path) -> None:
+    text = record.read_text()
+    assert text.startswith(f"# {record.name[:4]} ")
+    assert re.search(r"^Status: (accepted|superseded by \[\d{4}\])", text, re.MULTILINE)
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert sections == ["Context", "Decision", "Rejected", "Consequences"]
+
+
+def test_this_version_stands_in_the_release_notes() -> None:
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from rtexp.errors import ConfigError
+from rtexp.settings import (
+    KafkaSettings,
+    Settings,
+    StoreSettings,
+    as_toml,
+    client_options,
+    find_config,
+    load,
+    masked,
+    masked_url,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str, name: str = "rtexp.toml") -> Path:
+    path = Path(name)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def problems(text: str, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(write(text), environ)
+    return str(caught.value).splitlines()
+
+
+def test_without_a_file_and_variables_there_are_the_defaults() -> None:
+    assert load(None, {}) == Settings()
+
+
+def test_an_explicit_file_goes_before_the_variable_and_that_before_the_working_directory() -> None:
+    here, named, explicit = write(""), write("", "named.toml"), write("", "explicit.toml")
+    assert find_config(explicit, {"RTEXP_CONFIG": str(named)}) == explicit
+    assert find_config(None, {"RTEXP_CONFIG": str(named)}) == named
+    assert find_config(None, {}) == here
+    here.unlink()
+    assert find_config(None, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "told"),
+    [
+        pytest.param(Path("no.toml"), {}, "--config no.toml: there is no such file", id="option"),
+        pytest.param(
+            None, {"RTEXP_CONFIG": "no.toml"}, "RTEXP_CONFIG=no.toml: there is no such file", id="variable"
+        ),
+    ],
+)
+def test_a_file_that_was_asked_for_must_exist(
+    config: Path | None, environ: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{told}$"):
+        load(config, environ)
+
+
+def test_a_variable_overrides_the_file_and_the_file_the_default() -> None:
+    path = write('[kafka]\nprefix = "file"\npartitions = 4\n')
+    settings = load(path, {"RTEXP_KAFKA__PREFIX": "variable"})
+    assert (settings.kafka.prefix, settings.kafka.partitions, settings.kafka.replication) == (
+        "variable",
+        4,
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "section", "key", "value"),
+    [
+        pytest.param("RTEXP_KAFKA__PARTITIONS", "3", "kafka", "partitions", 3, id="whole number"),
+        pytest.param("RTEXP_PIPELINE__GRACE_MINUTES", "1.5", "pipeline", "grace_minutes", 1.5, id="number"),
+        pytest.param(
+            "RTEXP_PIPELINE__GRACE_MINUTES", "2", "pipeline", "grace_minutes", 2.0, id="whole for a number"
+        ),
+        pytest.param("RTEXP_KAFKA__BROKERS", "a:1, b:2", "kafka", "brokers", ("a:1", "b:2"), id="commas"),
+        pytest.param("RTEXP_KAFKA__BROKERS", '["a:1"]', "kafka", "brokers", ("a:1",), id="JSON list"),
+        pytest.param(
+            "RTEXP_ACTIONS__TRACKED", '["a,b"]', "actions", "tracked", ("a,b",), id="comma within JSON"
+        ),
+        pytest.param("RTEXP_ACTIONS__TOPIC", "123", "actions", "topic", "123", id="text of digits"),
+        pytest.param("RTEXP_DATA__DIRECTORY", "/x", "data", "directory", Path("/x"), id="path"),
+        pytest.param("RTEXP_STORE__PASSWORD_FILE", "", "store", "password_file", None, id="no path"),
+    ],
+)
+def test_variables_are_read_as_the_type_of_their_key(
+    variable: str, text: str, section: str, key: str, value: object
+) -> None:
+    assert getattr(getattr(load(None, {variable: text}), section), key) == value
+
+
+def test_other_variables_are_no_settings() -> None:
+    environ = {"RTEXP_KAFKA_LIBS": "x", "RTEXP_CONFIG": "", "KAFKA__PREFIX": "x", "RTEXP": "x"}
+    assert load(None, environ) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(
+            "[kafka]\nbroker = []",
+            "rtexp.toml: [kafka] broker: there is no such key; did you mean brokers?",
+            id="key almost known",
+        ),
+        pytest.param(
+            "[sketch]\nxyz = 1",
+            "rtexp.toml: [sketch] xyz: there is no such key; known are lg_k",
+            id="unknown key",
+        ),
+        pytest.param(
+            "[pipelin]",
+            "rtexp.toml: [pipelin]: there is no such section; did you mean [pipeline]?",
+            id="section almost known",
+        ),
+        pytest.param(
+            '[kafka]\npartitions = "8"',
+            'rtexp.toml: [kafka] partitions: expected a whole number, found "8"',
+            id="text for a number",
+        ),
+        pytest.param(
+            "[kafka]\npartitions = 8.0",
+            "rtexp.toml: [kafka] partitions: expected a whole number, found 8.0",
+            id="fraction for a whole number",
+        ),
+        pytest.param(
+            "[kafka]\npartitions = true",
+            "rtexp.toml: [kafka] partitions: expected a whole number, found true",
+            id="boolean for a number",
+        ),
+        pytest.param(
+            "[pipeline]\ngrace_minutes = nan",
+            "rtexp.toml: [pipeline] grace_minutes: expected a number, found NaN",
+            id="not a number",
+        ),
+        pytest.param(
+            "[actions]\nuser = 2020-01-01",
+            'rtexp.toml: [actions] user: expected a text, found {"date or time": "2020-01-01"}',
+            id="date for a text",
+        ),
+        pytest.param(
+            '[kafka]\nbrokers = "a:1"',
+            'rtexp.toml: [kafka] brokers: expected a list, found "a:1"',
+            id="no list",
+        ),
+        pytest.param(
+            '[kafka]\nbrokers = ["a:1", "b"]',
+            'rtexp.toml: [kafka] brokers item 2: expected host:port, such as 127.0.0.1:9092, found "b"',
+            id="bad item of a list",
+        ),
+        pytest.param(
+            '[kafka]\nbrokers = ["b"]',
+            'rtexp.toml: [kafka] brokers item 1: expected host:port, such as 127.0.0.1:9092, found "b"',
+            id="bad item of a list of one",
+        ),
+        pytest.param(
+            "[kafka]\nbrokers = []",
+            "rtexp.toml: [kafka] brokers: expected a list of at least 1, found []",
+            id="empty list",
+        ),
+        pytest.param(
+            "kafka = 1",
+            "rtexp.toml: [kafka]: expected a table of keys",
+            id="a value where a section should be",
+        ),
+        pytest.param(
+            "[kafka]\npartitions = 0", "rtexp.toml: [kafka] partitions: expected at least 1, found 0", id="0"
+        ),
+        pytest.param(
+            '[pipeline]\nclock = "wall"',
+            "rtexp.toml: [pipeline] clock: expected 'live' or 'records', found \"wall\"",
+            id="unknown choice",
+        ),
+        pytest.param(
+            "[pipeline]\nbucket_minutes = 25",
+            "rtexp.toml: [pipeline] bucket_minutes: expected a divisor of 60, "
+            "so that buckets fill an hour and a period exactly, found 25",
+            id="buckets that don't fill an hour",
+        ),
+        pytest.param(
+            '[actions]\ntracked = ["a", "b", "a"]',
+            'rtexp.toml: [actions] tracked: expected distinct names, but \'a\' comes twice, found ["a", "b", "a"]',
+            id="tracked twice",
+        ),
+        pytest.param(
+            '[actions]\nuser = "a..b"',
+            'rtexp.toml: [actions] user: expected a field path, such as user_id or context.user.id, found "a..b"',
+            id="hole in a field path",
+        ),
+        pytest.param(
+            '[activations]\ntopic = "actions"',
+            "rtexp.toml: expected [actions] topic and [activations] topic to differ",
+            id="one topic for both",
+        ),
+        pytest.param(
+            '[actions]\ntopic = "rtexp.mine"',
+            "rtexp.toml: expected [actions] topic not to begin with 'rtexp.', as rtexp's own topics do",
+            id="a raw topic among our own",
+        ),
+        pytest.param(
+            '[kafka]\nprotocol = "SASL_SSL"',
+            "rtexp.toml: [kafka]: expected username and password_file, which SASL_SSL needs",
+            id="half a login",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, told: str) -> None:
+    assert problems(text) == [told]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        pytest.param(
+            "RTEXP_KAFKA__PARTITIONS",
+            "many",
+            'RTEXP_KAFKA__PARTITIONS: expected a whole number, found "many"',
+            id="no number",
+        ),
+        pytest.param(
+            "RTEXP_KAFKA__BROKER",
+            "a:1",
+            "RTEXP_KAFKA__BROKER: there is no key broker in [kafka]; did you mean brokers?",
+            id="unknown key",
+        ),
+        pytest.param(
+            "RTEXP_KAFA__BROKERS",
+            "a:1",
+            "RTEXP_KAFA__BROKERS: there is no section kafa; did you mean RTEXP_kafka__brokers?",
+            id="unknown section",
+        ),
+        pytest.param(
+            "RTEXP_KAFKA_BROKERS",
+            "a:1",
+            "RTEXP_KAFKA_BROKERS: there is no such variable; did you mean RTEXP_KAFKA__BROKERS?",
+            id="one underscore too few",
+        ),
+        pytest.param(
+            "RTEXP_KAFKA__BROKERS",
+            "[1",
+            'RTEXP_KAFKA__BROKERS: expected a list, found "[1"',
+            id="broken JSON",
+        ),
+        pytest.param(
+            "RTEXP_KAFKA__PREFIX", "a\udc80", "RTEXP_KAFKA__PREFIX: expected UTF-8 text", id="not UTF-8"
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_variable_is_told_with_its_name(variable: str, text: str, told: str) -> None:
+    assert problems("", **{variable: text}) == [told]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    assert len(problems("[kafka]\npartitions = 0\nx = 1\n[web]\nport = -1", RTEXP_SKETCH__LG_K="9")) == 4
+
+
+def test_a_good_variable_does_not_hide_a_bad_file() -> None:
+    assert problems("[kafka]\npartitions = 0", RTEXP_KAFKA__PREFIX="x") == [
+        "rtexp.toml: [kafka] partitions: expected at least 1, found 0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("[kafka\n", r"^rtexp.toml: this isn't valid TOML: .*line 1", id="no TOML"),
+        pytest.param("[kafka]\n[kafka]\n", r"^rtexp.toml: this isn't valid TOML: ", id="a section twice"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_told_with_the_place(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(write(text), {})
+
+
+def test_a_tracked_name_is_measured_in_bytes() -> None:
+    longest = "ä" * 64
+    assert load(write(f'[actions]\ntracked = ["{longest}"]'), {}).actions.tracked == (longest,)
+    assert "a name of 1 to 128 bytes of UTF-8" in problems(f'[actions]\ntracked = ["{longest}a"]')[0]
+
+
+def test_secrets_are_never_shown() -> None:
+    text = "[store]\nurl = 'mysql:/me:hunter2@host/x'\npassword = 'hunter2'\n[kafka]\npassword = 'hunter2'"
+    assert not any("hunter2" in line for line in problems(text))
+    settings = Settings(store=StoreSettings(url="mysql+pymysql://me:hunter2@host/x?ssl_key_password=hunter2"))
+    assert "hunter2" not in repr(masked(settings))
+    assert masked(settings)["store"]["url"] == "mysql+pymysql://me:***@host/x?ssl_key_password=***"
+
+
+@given(st.text(alphabet="ab:@/?&=#.", max_size=12).map("S3CRET{}S3CRET".format))
+def test_no_password_in_a_url_survives_masking(password: str) -> None:
+    for url in (f"mysql://me:{password}@host/x", f"mysql//me:{password}@host/x"):
+        assert "S3CRET" not in masked_url(url)
+
+
+def test_urls_without_a_password_are_shown_as_they_are() -> None:
+    for url in ("sqlite:///data/rtexp.db", "mysql+pymysql://me@host/rtexp"):
+        assert masked_url(url) == url
+
+
+def test_a_file_written_from_settings_loads_as_the_same() -> None:
+    settings = load(
+        None,
+        {
+            "RTEXP_ACTIONS__TRACKED": '["say \\"hi\\"", "\\u007f", "ünïcode\\n"]',
+            "RTEXP_DATA__DIRECTORY": "/a b/c",
+            "RTEXP_PIPELINE__CLOCK": "records",
+            "RTEXP_KAFKA__PASSWORD_FILE": "secret",
+        },
+    )
+    assert load(write(as_toml(settings)), {}) == settings
+
+
+def test_the_example_has_every_key_with_its_default() -> None:
+    path = ROOT / "examples" / "rtexp.toml"
+    assert load(path, {}) == Settings()
+    text = path.read_text("utf-8")
+    for section, field in Settings.model_fields.items():
+        assert f"[{section}]" in text
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, BaseModel)
+        for key in field.annotation.model_fields:
+            assert f"\n{key} = " in text or f"\n# {key} = " in text, f"[{section}] {key}"
+
+
+@pytest.mark.parametrize(
+    ("brokers", "address"),
+    [
+        pytest.param(("127.0.0.1:9092",), ("127.0.0.1", 9092), id="loopback"),
+        pytest.param(("localhost:1",), ("127.0.0.1", 1), id="by name"),
+        pytest.param(("[::1]:9092",), ("::1", 9092), id="version 6"),
+        pytest.param(("10.0.0.1:9092",), None, id="another machine"),
+        pytest.param(("kafka.example:9092",), None, id="another machine by name"),
+        pytest.param(("127.0.0.1:9092", "127.0.0.1:9093"), None, id="a cluster"),
+    ],
+)
+def test_a_broker_is_ours_to_start_if_it_is_the_only_one_and_here(
+    brokers: tuple[str, ...], address: tuple[str, int] | None
+) -> None:
+    assert KafkaSettings(brokers=brokers).local_address() == address
+
+
+def test_a_client_gets_brokers_and_login() -> None:
+    write("hunter2\n", "password")
+    kafka = KafkaSettings(
+        brokers=("a:1",),
+        protocol="SASL_PLAINTEXT",
+        mechanism="SCRAM-SHA-256",
+        username="me",
+        password_file=Path("password"),
+    )
+    assert client_options(kafka) == {
+        "bootstrap_servers": ["a:1"],
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-256",
+        "sasl_plain_username": "me",
+        "sasl_plain_password": "hunter2",
+    }
+
+
+@pytest.mark.parametrize("key", ["ca_file", "password_file"])
+def test_a_missing_file_of_the_client_is_told_with_its_key(key: str) -> None:
+    kafka = KafkaSettings.model_validate(
+        {"protocol": "SASL_SSL", "username": "me", "password_file": write("x", "password")}
+        | {key: Path("missing")}
+    )
+    with pytest.raises(ConfigError, match=rf"\[kafka\] {key}: missing can't be read"):
+        client_options(kafka)
