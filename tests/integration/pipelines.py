@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.cluster import ROOT, Cluster, Worker
 
+from rtexp.bootstrap.common import worker_name
 from rtexp.commands.wait import wait_for_all
 from rtexp.local.raw_records import RawRecord
 from rtexp.local.raw_writer import raw_writer
@@ -108,6 +109,27 @@ class Pipeline(Cluster):
             deadline = time.monotonic() + WAIT_SECONDS
             while not holds(await follower.read()):
                 assert time.monotonic() < deadline, "the workers never said so"
+
+    async def shared(self, *names: str) -> dict[str, set[int]]:
+        """Return the partitions of users that each of these workers has, once all are had and none by two.
+
+        Whoever gave a partition up reports no more of it, so this is what they own now, not what they ever had.
+        """
+        topic = self.settings.kafka.topic("filtered-actions")
+        workers = {worker_name(self.workers[name].datadir): name for name in names}
+        found: dict[str, set[int]] = {}
+
+        def is_settled(board: StatusBoard) -> bool:
+            found.clear()
+            found.update({name: set() for name in names})
+            for status in board.live_partitions("aggregate", now_ms()):
+                if status.ready and any(name.startswith(f"{topic}/") for name in status.inputs):
+                    found[workers[status.worker]].add(status.partition)
+            owned = sorted(partition for partitions in found.values() for partition in partitions)
+            return all(found.values()) and owned == list(range(self.settings.kafka.partitions))
+
+        await self.board(is_settled)
+        return found
 
     def rows(self, experiment: str | None = None) -> list[CellRow]:
         with opened(self.settings.store) as engine, reading(engine) as connection:

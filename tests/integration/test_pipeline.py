@@ -394,10 +394,12 @@ class Handed:
     """Eight partitions that went from one worker to three, and from those to two."""
 
     rows: list[CellRow]
-    live: dict[str, set[int]]
-    """Partitions in which each worker came as far as counting, up to when one was stopped."""
+    at_first: set[int]
+    """Partitions in which the first worker counted, when it was alone."""
+    shared: dict[str, set[int]]
+    """What each of the three owned when one of them was stopped."""
     taken_over: set[int]
-    """Those that came to the others after that."""
+    """What came to the others after that."""
     exit_code: int
     raw: list[oracle.RawRecord]
 
@@ -417,15 +419,13 @@ async def hand_around(made: Pipeline) -> Handed:
     await made.begin(experiments_of(STORY, 1), "ingest-1", "results-1", "aggregate-1")
     await made.play(records[:thirds], rows=1_000)
     await made.counted()
+    at_first = live_in(aggregates[0].said)
 
     made.start("aggregate-2", "aggregate-3")
-    async with asyncio.timeout(60):
-        while not all(worker.is_live for worker in aggregates):  # noqa: ASYNC110 - logs tell nobody
-            await asyncio.sleep(0.1)
-    await made.play(records[thirds : 2 * thirds], rows=1_000)
+    shared = await made.shared(*(worker.name for worker in aggregates))
     stopped = aggregates[1]
-    live = {worker.name: live_in(worker.said) for worker in aggregates}
     said = [len(worker.said) for worker in aggregates]
+    await made.play(records[thirds : 2 * thirds], rows=1_000)
     exit_code = await asyncio.to_thread(stopped.end, signal.SIGTERM)  # while there is something to count
 
     await made.play(records[2 * thirds :], rows=1_000)
@@ -437,7 +437,7 @@ async def hand_around(made: Pipeline) -> Handed:
         for topic in (made.settings.actions.topic, made.settings.activations.topic)
         for record in await read_raw(made.settings, topic)
     ]
-    return Handed(made.rows(), live, set().union(*others), exit_code, raw)
+    return Handed(made.rows(), at_first, shared, set().union(*others), exit_code, raw)
 
 
 def live_in(said: str) -> set[int]:
@@ -445,12 +445,11 @@ def live_in(said: str) -> set[int]:
 
 
 def test_three_workers_share_partitions_and_one_that_is_stopped_hands_them_back(handed: Handed) -> None:
-    assert handed.live["aggregate-1"] == set(range(OF_PARTITIONS)), "all were its own at first"
-    assert handed.live["aggregate-2"]
-    assert handed.live["aggregate-3"]
-    assert not handed.live["aggregate-2"] & handed.live["aggregate-3"]
+    assert handed.at_first == set(range(OF_PARTITIONS)), "all were the first one's own"
+    assert all(handed.shared.values())
+    assert sorted(p for owned in handed.shared.values() for p in owned) == list(range(OF_PARTITIONS))
     assert handed.exit_code == 0
-    assert handed.taken_over >= handed.live["aggregate-2"]
+    assert handed.taken_over >= handed.shared["aggregate-2"]
 
 
 def test_eight_partitions_and_up_to_three_workers_count_the_same(handed: Handed, shared: Shared) -> None:

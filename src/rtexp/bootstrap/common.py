@@ -18,6 +18,7 @@ from rtexp.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from pathlib import Path
 
     from rtexp.engine.api import Output
     from rtexp.engine.app import EngineApp
@@ -53,7 +54,7 @@ def report_status(
     async def report() -> None:
         reporter = StatusReporter(
             job=job,
-            worker=f"{socket.gethostname()}-{zlib.crc32(str(app.directory.resolve()).encode()):08x}",
+            worker=worker_name(app.directory),
             topic=settings.kafka.topic("status"),
             tasks=app.task_status,
             details=details,
@@ -69,6 +70,11 @@ def report_status(
     app.task(report)
     app.on_before_shutdown.connect(close, weak=False)
     return sender.send
+
+
+def worker_name(directory: Path) -> str:
+    """Return what a worker with this data directory is called in its reports; the same after a restart."""
+    return f"{socket.gethostname()}-{zlib.crc32(str(directory.resolve()).encode()):08x}"
 
 
 class _Sender:

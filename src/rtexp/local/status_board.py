@@ -69,11 +69,15 @@ class StatusBoard:
 
     def live_workers(self, job: str, now_ms: int) -> dict[str, Status]:
         """Return the newest status of each worker of a job that has spoken lately."""
-        live: dict[str, Status] = {}
-        for status in sorted(self._of(job), key=lambda status: status.at_ms):
-            if status.at_ms > now_ms - LIVE_MS:
-                live[status.worker] = status
-        return live
+        return {status.worker: status for status in self.live_partitions(job, now_ms)}
+
+    def live_partitions(self, job: str, now_ms: int) -> list[Status]:
+        """Return what was said lately of each partition of a job by each worker, the oldest first.
+
+        A worker that has given up a partition says no more of it; so soon after, two may have spoken of one.
+        """
+        live = [status for status in self._of(job) if status.at_ms > now_ms - LIVE_MS]
+        return sorted(live, key=lambda status: status.at_ms)
 
     def _of(self, job: str) -> Iterator[Status]:
         return (status for status in self._newest.values() if status.job == job)
