@@ -7,9 +7,9 @@ are fetched, what a seek after a rebalance does, and what happens before partiti
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
@@ -24,6 +24,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from rtexp.engine.api import Commit, TopicPartition
 from rtexp.engine.failstop import die
+from rtexp.engine.whole_batches import WholeBatchConsumer
 from rtexp.errors import StateError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from rtexp.engine.dispatch import Dispatcher
 
 IDLE_SECONDS = 0.05
+LISTS_AT_ONCE = 8
+"""Lists of records taken from the client in one call: most often one a partition."""
 FETCH_WAIT_MS = 500
 """A fetch without news returns after this long, which is how often the end of an idle partition is seen."""
 
@@ -67,10 +70,11 @@ class Offsets(NamedTuple):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust ships no usable types
     """The client in its own thread: heartbeats go on while the event loop computes."""
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
+    def _create_worker_consumer(self, transport: Any) -> WholeBatchConsumer:  # noqa: ARG002 - Faust's signature
         config: EngineConfig = self.app.config
         self._assignor = self.app.assignor
-        return AIOKafkaConsumer(
+        return WholeBatchConsumer(
+            list_records=config.fetch_records,
             bootstrap_servers=list(config.brokers),
             client_id=self.app.conf.broker_client_id,
             group_id=config.group,
@@ -79,7 +83,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             # An offset that is gone must never become another one silently.
             auto_offset_reset="none",
             isolation_level="read_committed",
-            max_poll_records=config.fetch_records,
+            max_poll_records=LISTS_AT_ONCE,
             max_poll_interval_ms=int(max(300.0, 2 * config.transaction_timeout) * 1000),
             max_partition_fetch_bytes=config.fetch_bytes,
             fetch_max_wait_ms=FETCH_WAIT_MS,
@@ -91,20 +95,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         )
 
     async def _fetch_records(
-        self, consumer: AIOKafkaConsumer, active_partitions: set[Any], timeout: float | None = None,  # noqa: ASYNC109
+        self, consumer: WholeBatchConsumer, active_partitions: set[Any], timeout: float | None = None,  # noqa: ASYNC109
         max_records: int | None = None,
     ) -> Fetched:  # fmt: skip
-        records = await super()._fetch_records(
+        lists = await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=max_records
         )
-        return Fetched(records or {}, self._ends(consumer))
+        records = {tp: list(chain.from_iterable(some)) for tp, some in (lists or {}).items()}
+        return Fetched(records, self._ends(consumer))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._answers: dict[TopicPartition, tuple[int, int | None]] = {}
         """When the last fetch that we know of was answered, and the one before it."""
 
-    def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, End]:
+    def _ends(self, consumer: WholeBatchConsumer) -> dict[TopicPartition, End]:
         """Return the ends of all partitions whose end is known; read here so that nothing is fetched meanwhile."""
         subscription = consumer._subscription.subscription  # noqa: SLF001 - position() would wait
         if subscription is None or subscription.assignment is None:

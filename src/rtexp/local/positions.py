@@ -68,8 +68,9 @@ class KafkaObserver:
         self._follower = follower
 
     async def raw_ends(self) -> Offsets:
-        """Return the ends of the raw topics' partitions, those that are empty left out."""
-        return await self._ends(self._raw)
+        """Return the next offsets after the last committed record of each raw partition, empty ones left out."""
+        # Producers may send in transactions: whose marks count in the ends, and are never read as records.
+        return await self._after_last_records(await self._ends(self._raw))
 
     async def ingested(self) -> Offsets:
         """Return what ingest has committed of the raw topics; takes a moment."""
@@ -95,10 +96,7 @@ class KafkaObserver:
 
     async def partials_ends(self) -> Offsets:
         """Return the next offsets after the last committed record of each partition of partials."""
-        # The ends themselves count the marks of transactions too, which no reader of records ever sees.
-        ends = await self._settled_ends(self._partials)
-        found = {name: await self._after_last_record(_tp(name), end) for name, end in ends.items()}
-        return {name: after for name, after in found.items() if after is not None}
+        return await self._after_last_records(await self._settled_ends(self._partials))
 
     async def published(self) -> Offsets:
         """Return up to which offsets of partials SQL has the cells; takes a moment."""
@@ -127,6 +125,14 @@ class KafkaObserver:
             if monotonic() > give_up:
                 raise StoreUnavailable(f"{topic} has a transaction that doesn't end: has its worker stopped?")
             await asyncio.sleep(0.05)
+
+    async def _after_last_records(self, ends: Offsets) -> Offsets:
+        """Return the next offset after the last record below each end; none where there is no record.
+
+        An end itself counts the marks of transactions too, which no reader of records ever sees.
+        """
+        found = {name: await self._after_last_record(_tp(name), end) for name, end in ends.items()}
+        return {name: after for name, after in found.items() if after is not None}
 
     async def _after_last_record(self, tp: TopicPartition, end: int) -> int | None:
         starts = await self._consumer.beginning_offsets([tp])

@@ -24,6 +24,7 @@ _CONSUMER = "faust.transport.consumer:Consumer"
 _DELEGATE = "faust.transport.consumer:ThreadDelegateConsumer"
 _APP = "faust.app.base:App"
 _FETCHER = "aiokafka.consumer.fetcher:Fetcher"
+_RECORDS = "aiokafka.consumer.fetcher:PartitionRecords"
 _RESULT = "aiokafka.consumer.fetcher:FetchResult"
 _COORDINATOR = "aiokafka.consumer.group_coordinator:GroupCoordinator"
 _SUBSCRIPTION = "aiokafka.consumer.subscription_state:SubscriptionState"
@@ -57,6 +58,11 @@ READ_AGAIN = {
     f"{_FETCHER}.fetched_records": "no await between taking records and returning them",
     f"{_FETCHER}._update_fetch_positions": "what becomes of a partition that nobody has sought",
     f"{_FETCHER}._proc_fetch_request": "sets lso and timestamp; drops answers from before a seek",
+    f"{_RECORDS}.__init__": "made anew by our subclass from the fields of one that exists",
+    f"{_RECORDS}._unpack_records": "overridden: ours yields lists; which batches are skipped, where the position goes",
+    f"{_RECORDS}._consume_aborted_up_to": "called by our _unpack_records",
+    f"{_RECORDS}._contains_abort_marker": "called by our _unpack_records",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "extended: replaces the fetcher's results before any is there",
     f"{_RESULT}.check_assignment": "drops records of an earlier assignment or position",
     f"{_RESULT}.getall": "moves the position together with handing out records",
     f"{_COORDINATOR}.fetch_committed_offsets": "called by us: consumer.committed() drops the metadata",

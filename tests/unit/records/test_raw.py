@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,43 @@ def test_batch_definition_and_independent_recomputation_agree(values: list[bytes
         oracle = recompute([RawRecord(0, 0, ARRIVAL_MS, b"k", value)], [], [], rules)
         expected = next((reason for _, reason in oracle.dead), None)
         assert (refused.get(position), reason_of(value, raw)) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([GOOD + b"\n" + GOOD, GOOD], id="two in one, with a line each"),
+        pytest.param([GOOD + GOOD, GOOD], id="two in one"),
+        pytest.param([b'{"x":[{}', b'{}],' + GOOD[1:]], id="one in two"),
+        pytest.param([b'{"x":"}', b'{",' + GOOD[1:]], id="a text that two share"),
+        pytest.param([b'{"x":"}', b'{",' + GOOD[1:], GOOD + b"\n" + GOOD], id="one in two, and two in one"),
+        pytest.param([GOOD + b"\n", b" " + GOOD], id="blanks around them"),
+        pytest.param([b"", GOOD + b"\n" + GOOD], id="none in one, two in the next"),
+        pytest.param([b"{}", GOOD], id="an empty object"),
+        pytest.param([GOOD, GOOD[:-1] + b',"x":"' + b"x" * MAX_BYTES + b'"}'], id="one that is too large"),
+    ],
+)
+def test_a_record_is_never_taken_for_a_part_of_another(values: list[bytes]) -> None:
+    raw = decoder()
+    refused = {refusal.position: refusal.error.reason for refusal in decode(raw, *values).refused}
+    assert [refused.get(position) for position in range(len(values))] == [
+        reason_of(value, raw) for value in values
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(objects(PLAIN) | st.just(GOOD), min_size=1, max_size=4), st.sampled_from([b"", b"\n"]), st.data())
+def test_however_records_are_cut_and_glued_a_batch_is_judged_like_each_of_them(
+    documents: list[bytes], glue: bytes, data: st.DataObject
+) -> None:
+    text = glue.join(documents)
+    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=4).map(sorted))
+    values = [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+    raw = decoder()
+    refused = {refusal.position: refusal.error.reason for refusal in decode(raw, *values).refused}
+    assert [refused.get(position) for position in range(len(values))] == [
+        reason_of(value, raw) for value in values
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""A whole pipeline for measuring: broker, topics, tables and workers of its own, in a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtexp.bench.accounting import Usage, usage
+from rtexp.bench.workload import EVENTS, GROUPS, START_MS, CellCounts, CellKey
+from rtexp.local.broker_files import free_port
+from rtexp.local.positions import kafka_observer
+from rtexp.local.readiness import wait_for_snapshot
+from rtexp.local.status_board import StatusFollower
+from rtexp.local.system import local_system
+from rtexp.local.waiting import wait_until_counted
+from rtexp.records.snapshot import Allocation
+from rtexp.settings import (
+    ActionSettings,
+    DataSettings,
+    KafkaSettings,
+    MetadataSettings,
+    PipelineSettings,
+    Settings,
+    StoreSettings,
+    as_toml,
+)
+from rtexp.store.cells import read_cells
+from rtexp.store.definitions import Experiment
+from rtexp.store.engine import opened, reading, writing
+from rtexp.store.metadata import load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from rtexp.bench.workload import Workload
+    from rtexp.local.status_board import StatusBoard
+    from rtexp.local.supervisor import Supervisor
+
+JOBS = ("ingest", "aggregate", "results")
+PREFIX = "bench"
+WAIT_SECONDS = 900.0
+
+
+def bench_settings(directory: Path, **pipeline: object) -> Settings:
+    """Return settings of a pipeline in ``directory``; ``pipeline`` are some of its section's."""
+    return Settings(
+        kafka=KafkaSettings(brokers=(f"127.0.0.1:{free_port()}",), prefix=PREFIX),
+        store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
+        actions=ActionSettings(tracked=EVENTS),
+        pipeline=PipelineSettings.model_validate({"clock": "records", **pipeline}),
+        metadata=MetadataSettings(poll_seconds=1.0),
+        data=DataSettings(directory=directory.resolve()),
+    )
+
+
+@dataclass
+class Bench:
+    """A pipeline that runs; made by `running`."""
+
+    settings: Settings
+    supervisor: Supervisor
+    said: list[str] = field(default_factory=list)
+
+    def usage(self) -> dict[str, Usage]:
+        """Return what each process has used since it started."""
+        return {name: usage(pid) for name, pid in self.supervisor.pids.items()}
+
+    async def load(self, experiments: list[str], *, start_ms: int = START_MS) -> None:
+        """Make experiments whose periods begin at ``start_ms``; return when ingest knows them."""
+        allocations = tuple(Allocation(group, 50.0, start_ms) for group in GROUPS)
+        made = [Experiment(name, GROUPS[0], GROUPS, allocations) for name in experiments]
+
+        def insert() -> None:
+            with opened(self.settings.store) as engine, writing(engine) as connection:
+                load(connection, made, pipeline=self.settings.pipeline, now_ms=_now_ms())
+
+        await asyncio.to_thread(insert)
+        await wait_for_snapshot(self.settings.kafka, _now_ms())
+
+    async def counted(self) -> None:
+        """Return when all that stands in the raw topics is in SQL."""
+        async with kafka_observer(self.settings) as observer:
+            await wait_until_counted(observer, None, timeout_seconds=WAIT_SECONDS)
+
+    async def board(self) -> StatusBoard:
+        """Return what all workers said last."""
+        async with StatusFollower(self.settings.kafka) as follower:
+            await follower.read()
+            return await follower.read()
+
+    def differing(self, wanted: Mapping[CellKey, CellCounts]) -> int:
+        """Count the cells in SQL that differ from what they must be, missing and strange ones included."""
+        with opened(self.settings.store) as engine, reading(engine) as connection:
+            found = {
+                CellKey(row.experiment, row.group_name, row.event, row.bucket_start_ms): CellCounts(
+                    row.volume, row.actors, row.sum_squares, row.exposures
+                )
+                for row in read_cells(connection)
+            }
+        return sum(found.get(key) != wanted.get(key) for key in found.keys() | wanted.keys())
+
+
+class Spent(NamedTuple):
+    """CPU seconds of an interval, by process; and what it took by the clock on the wall."""
+
+    cpu_seconds: Mapping[str, float]
+    wall_seconds: float
+
+
+class Meter:
+    """Measures from its making on."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._began = time.monotonic()
+        self._before = bench.usage()
+
+    def spent(self) -> Spent:
+        """Return what has been used since; every process must be the one that it was."""
+        after = self._bench.usage()
+        return Spent(
+            {name: after[name].cpu_seconds - before.cpu_seconds for name, before in self._before.items()},
+            time.monotonic() - self._began,
+        )
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, environ: Mapping[str, str], *, workers: Mapping[str, int] | None = None
+) -> AsyncIterator[Bench]:
+    """Run broker and workers; all of it has stopped when the block has ended."""
+    directory = settings.data.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "rtexp.toml"
+    config.write_text(as_toml(settings), "utf-8")
+    environ = {name: value for name, value in environ.items() if not name.startswith("RTEXP_")}
+    with (directory / "bench.log").open("a", encoding="utf-8") as log:
+        async with local_system(
+            settings,
+            config,
+            workers=workers or dict.fromkeys(JOBS, 1),
+            on_line=lambda name, line: print(f"{name} | {line}", file=log, flush=True),
+            environ=environ,
+        ) as supervisor:
+            yield Bench(settings, supervisor)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
