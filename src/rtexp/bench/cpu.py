@@ -51,6 +51,7 @@ async def measure_cpu(
         async with backlog(settings) as writer:
             await send_all(writer, workload.activation_records(), "activations")
             await writer.mark(FIRST_ACTION_MS)
+        say("counting activations")
         await bench.counted()
         say(f"sending {workload.actions:,} actions")
         calibration = calibrate()

@@ -33,7 +33,7 @@ class EngineConfig:
     waiting_bytes: int = 32 << 20
     fetch_bytes: int = 4 << 20
     """Per partition and fetch."""
-    fetch_records: int = 10_000
+    fetch_records: int = 4_000
     """Records that the client hands over in one list, about; there may be several lists in one call."""
     store_max_age: float = 12 * 3600.0
     """A local store last written longer ago than this is wiped: half of the topic's delete.retention.ms,

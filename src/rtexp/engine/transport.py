@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rtexp.engine.dispatch import Dispatcher
 
 IDLE_SECONDS = 0.05
-LISTS_AT_ONCE = 8
+LISTS_AT_ONCE = 4
 """Lists of records taken from the client in one call: most often one a partition."""
 FETCH_WAIT_MS = 500
 """A fetch without news returns after this long, which is how often the end of an idle partition is seen."""

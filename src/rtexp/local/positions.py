@@ -16,7 +16,7 @@ from rtexp.local.status_board import StatusFollower
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from rtexp.local.status_board import Report
     from rtexp.local.waiting import Offsets
@@ -131,31 +131,37 @@ class KafkaObserver:
 
         An end itself counts the marks of transactions too, which no reader of records ever sees.
         """
-        found = {name: await self._after_last_record(_tp(name), end) for name, end in ends.items()}
-        return {name: after for name, after in found.items() if after is not None}
+        found: dict[str, int] = {}
+        starts = await self._consumer.beginning_offsets([_tp(name) for name in ends])
+        missing = {_tp(name): end for name, end in ends.items()}
+        for back in (*LOOK_BACK, max(ends.values(), default=0)):
+            looked_from = {tp: max(starts[tp], end - back) for tp, end in missing.items()}
+            last = await self._last_records(looked_from, missing) if missing else {}
+            found |= {_name(tp): offset + 1 for tp, offset in last.items()}
+            missing = {
+                tp: end
+                for tp, end in missing.items()
+                if tp not in last and looked_from[tp] > starts[tp]  # else there is nothing at all
+            }
+        return found
 
-    async def _after_last_record(self, tp: TopicPartition, end: int) -> int | None:
-        starts = await self._consumer.beginning_offsets([tp])
-        for back in (*LOOK_BACK, end):
-            start = max(starts[tp], end - back)
-            if (last := await self._last_record(tp, start, end)) is not None:
-                return last + 1
-            if start == starts[tp]:
-                break
-        return None
-
-    async def _last_record(self, tp: TopicPartition, start: int, end: int) -> int | None:
-        """Return the offset of the last record with ``start <= offset < end``, if there is one."""
-        self._consumer.assign([tp])
-        self._consumer.seek(tp, start)
-        last = None
+    async def _last_records(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Return the offset of the last record with ``start <= offset < end``, where there is one."""
+        last: dict[TopicPartition, int] = {}
+        # All at once: each time that the client is given another partition, it takes half a second to turn to it.
+        self._consumer.assign(list(starts))
+        for tp, start in starts.items():
+            self._consumer.seek(tp, start)
         give_up = monotonic() + READ_SECONDS
-        while await self._consumer.position(tp) < end:
-            fetched = await self._consumer.getmany(tp, timeout_ms=200)
-            offsets = [message.offset for message in fetched.get(tp, ()) if message.offset < end]
-            last = offsets[-1] if offsets else last
+        while unread := [tp for tp in starts if await self._consumer.position(tp) < ends[tp]]:
+            for tp, messages in (await self._consumer.getmany(*unread, timeout_ms=200)).items():
+                offsets = [message.offset for message in messages if message.offset < ends[tp]]
+                if offsets:
+                    last[tp] = offsets[-1]
             if monotonic() > give_up:
-                raise StoreUnavailable(f"{_name(tp)} can't be read up to offset {end}")
+                raise StoreUnavailable(f"{_name(unread[0])} can't be read up to offset {ends[unread[0]]}")
         return last
 
 
