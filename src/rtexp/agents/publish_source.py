@@ -59,18 +59,7 @@ class TaskSource:
 
 
 def _row(cell: UnpublishedCell, sequence: int) -> CellRow:
-    key, counts = cell.key, cell.counts
+    n = cell.counts
     return CellRow(
-        experiment=key.experiment,
-        period_start_ms=key.period_start_ms,
-        group_name=key.group,
-        event=key.event,
-        bucket_start_ms=key.bucket_start_ms,
-        volume=counts.volume,
-        actors=counts.actors,
-        sum_squares=counts.sum_squares,
-        exposures=counts.exposures,
-        multiple_exposures=counts.multiple_exposures,
-        sketch=cell.sketch,
-        sequence=sequence,
+        *cell.key, n.volume, n.actors, n.sum_squares, n.exposures, n.multiple_exposures, cell.sketch, sequence
     )

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from rtexp.bench.workload import Workload
     from rtexp.local.status_board import StatusBoard
     from rtexp.local.supervisor import Supervisor
 

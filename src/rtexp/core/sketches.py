@@ -140,11 +140,22 @@ def to_bytes(entries: Entries, lg_k: int) -> bytes:
 
     The mode is the shorter of the two, so that equal sketches have equal bytes.
     """
-    ordered = sparse(entries)
-    if ordered.nbytes < 1 << lg_k:
-        mode, body = _SPARSE, ordered.astype("<u4").tobytes()
-    else:
-        mode, body = _DENSE, dense(ordered, lg_k).tobytes()
+    return sketch_to_bytes(sparse(entries), lg_k)
+
+
+def sketch_to_bytes(sketch: Entries, lg_k: int) -> bytes:
+    """Do the same for entries that are a sketch already, as `sparse` returns them: 1 us instead of 7."""
+    if sketch.nbytes < 1 << lg_k:
+        return _framed(_SPARSE, sketch.astype("<u4", copy=False).tobytes(), lg_k)
+    return registers_to_bytes(dense(sketch, lg_k), lg_k)
+
+
+def registers_to_bytes(registers: Registers, lg_k: int) -> bytes:
+    """Do the same for registers of which so many are hit that they are shorter than the entries."""
+    return _framed(_DENSE, registers.tobytes(), lg_k)
+
+
+def _framed(mode: int, body: bytes, lg_k: int) -> bytes:
     framed = bytes((VERSION, lg_k, BLAKE2B_64, mode)) + body
     return framed + zlib.crc32(framed).to_bytes(_CHECKSUM)
 

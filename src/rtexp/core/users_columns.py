@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rtexp.core.groups import KindLike
     from rtexp.core.rules import Rules
 
-PAGES = 1024
+PAGES = 256
 """Users are kept in pages by a hash of their name; this many, so that a page holds some hundred users."""
 _NO_PAGE = PAGES
 _UNTRACKED = -1
@@ -41,7 +41,7 @@ _FIRST_ROWS = 1024
 
 def page_of(user: str) -> int:
     """Return the page that holds a user: the high bits, as the low ones choose among partitions."""
-    return zlib.crc32(user.encode()) >> 22
+    return zlib.crc32(user.encode()) >> 24
 
 
 class ColumnarUsers:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from rtexp.engine.api import BatchAgent, Commit, ForwardAgent, TopicPartition
 from rtexp.engine.failstop import die
 from rtexp.engine.forwarding import ForwardRunner
+from rtexp.engine.pace import Pace
 from rtexp.engine.task import PartitionTask, Phase
 from rtexp.errors import StateError
 
@@ -51,6 +52,7 @@ class Dispatcher:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
+        self._pace = Pace(config.flush_interval)
         self._agents: dict[str, BatchAgent] = {}
         """By input topic."""
         self._tasks: dict[tuple[str, int], PartitionTask] = {}
@@ -175,7 +177,9 @@ class Dispatcher:
                 await self._tasks.pop(key).close()
         for key in sorted(wanted):
             if key not in self._tasks:
-                task = self._tasks[key] = PartitionTask(wanted[key], key[1], self._config, self.directory)
+                task = self._tasks[key] = PartitionTask(
+                    wanted[key], key[1], self._config, self.directory, self._pace
+                )
                 self._start(self._open(task), left_by_stop=True)
             elif self._tasks[key].phase is not Phase.OPENING:
                 await self._resume(self._tasks[key], generation)

@@ -25,6 +25,7 @@ from aiokafka.errors import ProducerFenced
 
 from rtexp.engine import changelog
 from rtexp.engine.api import BatchAgent, Output, Page, TopicPartition
+from rtexp.engine.pace import Pace
 from rtexp.engine.recovery import recover
 from rtexp.engine.sensors import InputStatus, TaskSensors, TaskStatus
 from rtexp.engine.store import LAYOUT, Head, PartitionStore
@@ -102,7 +103,15 @@ class _Input:
 class PartitionTask:
     """Runs one `PartitionState`. All methods belong to the worker's event loop."""
 
-    def __init__(self, agent: BatchAgent, partition: int, config: EngineConfig, directory: Path) -> None:
+    def __init__(
+        self,
+        agent: BatchAgent,
+        partition: int,
+        config: EngineConfig,
+        directory: Path,
+        pace: Pace | None = None,
+    ) -> None:
+        """``pace`` is that of the whole worker; a task without one goes by the interval of ``config``."""
         self.agent = agent
         self.partition = partition
         self.sensors = TaskSensors()
@@ -111,6 +120,7 @@ class PartitionTask:
         """Before the inputs have been sought, and between a revocation and the next assignment, nothing may be
         fed or flushed."""
         self._config = config
+        self._pace = pace or Pace(config.flush_interval)
         self._path = directory / agent.name / str(partition)
         self._producer = FencedProducer(config, f"{config.group}-{agent.name}-{partition}")
         self._lock = asyncio.Lock()
@@ -250,7 +260,7 @@ class PartitionTask:
         """Flush until closed: every interval, or as soon as there is enough to do."""
         while self.phase is not Phase.CLOSED:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), self._config.flush_interval)
+                await asyncio.wait_for(self._work.wait(), self._pace.interval())
             self._work.clear()
             more = True
             while more:

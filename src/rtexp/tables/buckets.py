@@ -169,9 +169,7 @@ class BucketsTable:
             if row == len(self._changed):
                 self._grow()
         self._row_of[key] = row
-        page = _PageId(
-            key.experiment, key.period_start_ms, key.event, key.bucket_start_ms // HOUR_MS * HOUR_MS
-        )
+        page = _page_of(key)
         period = (key.experiment, key.period_start_ms)
         if page not in self._rows_of_page:
             self._rows_of_page[page] = []
@@ -192,15 +190,18 @@ class BucketsTable:
         """Return up to ``limit`` cells that SQL lacks; first those that it has lacked for longest."""
         rows = np.flatnonzero(self._changed > self._published)
         # By their turn, not by their row: cells that change at every flush must not keep others waiting.
-        turns = np.argsort(self._published[rows], kind="stable")
-        return [self._unpublished(row) for row in rows[turns[:limit]].tolist()]
+        chosen = rows[np.argsort(self._published[rows], kind="stable")[:limit]]
+        # All counts in one step: numpy takes 2 us for a row of its own.
+        counts = self._counts[chosen].tolist()
+        return [
+            UnpublishedCell(self._key(row), CellCounts(*found), self._sketches.stored(row), self._revision)
+            for row, found in zip(chosen.tolist(), counts, strict=True)
+        ]
 
-    def _unpublished(self, row: int) -> UnpublishedCell:
+    def _key(self, row: int) -> CellKey:
         key = self._keys[row]
         assert key is not None
-        counts = CellCounts(*self._counts[row].tolist())
-        sketch = sketches.to_bytes(self._sketches.sketch(row), self._lg_k)
-        return UnpublishedCell(key, counts, sketch, self._revision)
+        return key
 
     def mark_published(self, cells: Iterable[UnpublishedCell]) -> None:
         """Note that SQL has these; what has changed since it was handed out stays unpublished."""
@@ -236,9 +237,7 @@ class BucketsTable:
 
     def _forget(self, rows: Sequence[int]) -> None:
         for row in rows:
-            key = self._keys[row]
-            assert key is not None
-            del self._row_of[key]
+            del self._row_of[self._key(row)]
             self._keys[row] = None
             self._sketches.remove(row)
         for column in (self._counts, self._changed, self._saved, self._published):
@@ -259,19 +258,13 @@ class BucketsTable:
         yield Page(PROGRESS, _PROGRESS_LAYOUT.encode(self._watermarks.to_plain()))
 
     def _page_of_row(self, row: int) -> _PageId:
-        key = self._keys[row]
-        assert key is not None
-        return _PageId(
-            key.experiment, key.period_start_ms, key.event, key.bucket_start_ms // HOUR_MS * HOUR_MS
-        )
+        return _page_of(self._key(row))
 
     def _encode(self, page: _PageId) -> Iterator[Page]:
         cells = []
         for row in self._rows_of_page[page]:
-            key = self._keys[row]
-            assert key is not None
-            sketch = sketches.to_bytes(self._sketches.sketch(row), self._lg_k)
-            cells.append((key.bucket_start_ms, key.group, row, sketch))
+            key = self._key(row)
+            cells.append((key.bucket_start_ms, key.group, row, self._sketches.stored(row)))
         cells.sort()
         chunks = list(_chunks(cells))
         for number, chunk in enumerate(chunks):
@@ -313,6 +306,11 @@ class BucketsTable:
             self._changed[row] = self._saved[row] = self._revision
             entries = sketches.from_bytes(stored, self._lg_k)
             self._sketches.add(np.full(len(entries), row, np.int64), entries)
+
+
+def _page_of(key: CellKey) -> _PageId:
+    hour_start_ms = key.bucket_start_ms // HOUR_MS * HOUR_MS
+    return _PageId(key.experiment, key.period_start_ms, key.event, hour_start_ms)
 
 
 def _chunks(

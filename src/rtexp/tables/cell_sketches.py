@@ -48,6 +48,13 @@ class CellSketches:
             return sketches.from_dense(registers)
         return self._sparse.get(row, _NOBODY)
 
+    def stored(self, row: int) -> bytes:
+        """Return the sketch of a row in its stored form, as `rtexp.core.sketches.to_bytes` makes it."""
+        self._settle()
+        if (registers := self._dense.get(row)) is not None:
+            return sketches.registers_to_bytes(registers, self._lg_k)
+        return sketches.sketch_to_bytes(self._sparse.get(row, _NOBODY), self._lg_k)
+
     def remove(self, row: int) -> None:
         """Empty the sketch of a row, so that the row can be given to another cell."""
         self._settle()

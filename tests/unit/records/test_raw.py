@@ -301,7 +301,7 @@ def test_batch_definition_and_independent_recomputation_agree(values: list[bytes
     [
         pytest.param([GOOD + b"\n" + GOOD, GOOD], id="two in one, with a line each"),
         pytest.param([GOOD + GOOD, GOOD], id="two in one"),
-        pytest.param([b'{"x":[{}', b'{}],' + GOOD[1:]], id="one in two"),
+        pytest.param([b'{"x":[{}', b"{}]," + GOOD[1:]], id="one in two"),
         pytest.param([b'{"x":"}', b'{",' + GOOD[1:]], id="a text that two share"),
         pytest.param([b'{"x":"}', b'{",' + GOOD[1:], GOOD + b"\n" + GOOD], id="one in two, and two in one"),
         pytest.param([GOOD + b"\n", b" " + GOOD], id="blanks around them"),
@@ -319,7 +319,9 @@ def test_a_record_is_never_taken_for_a_part_of_another(values: list[bytes]) -> N
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(objects(PLAIN) | st.just(GOOD), min_size=1, max_size=4), st.sampled_from([b"", b"\n"]), st.data())
+@given(
+    st.lists(objects(PLAIN) | st.just(GOOD), min_size=1, max_size=4), st.sampled_from([b"", b"\n"]), st.data()
+)
 def test_however_records_are_cut_and_glued_a_batch_is_judged_like_each_of_them(
     documents: list[bytes], glue: bytes, data: st.DataObject
 ) -> None:
