@@ -118,10 +118,14 @@ class Dispatcher:
         seeks, self._seeks = self._seeks, {}
         return seeks
 
-    def dispatch(self, records: Mapping[Any, list[Any]], ends: Mapping[TopicPartition, End]) -> None:
-        """Hand over what was fetched in this generation."""
+    def dispatch(self, records: dict[Any, list[Any]], ends: Mapping[TopicPartition, End]) -> None:
+        """Hand over what was fetched in this generation; ``records`` is empty afterwards.
+
+        For whoever brought it here (futures, between two threads) may keep it until the cycle collector runs.
+        """
         back = self._seeks
-        for kafka_tp, batch in records.items():
+        while records:
+            kafka_tp, batch = records.popitem()
             tp = TopicPartition(kafka_tp.topic, kafka_tp.partition)
             if (runner := self._runners.get(tp.topic)) is not None:
                 if runner.feed(tp, batch) and runner.wants(tp):

@@ -56,7 +56,7 @@ class End(NamedTuple):
 class Fetched(NamedTuple):
     """What one call to the client brought."""
 
-    records: Mapping[Any, list[Any]]
+    records: dict[Any, list[Any]]
     ends: Mapping[TopicPartition, End]
 
 

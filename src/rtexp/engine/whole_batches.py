@@ -55,17 +55,20 @@ class _Lists(PartitionRecords):  # type: ignore[misc]
 
     @classmethod
     def of(cls, records: PartitionRecords, list_records: int) -> _Lists:
+        """Take over an answer that nobody has read of yet."""
         made = cls(
-            records._tp,
-            records._records,
-            records._aborted_transactions,
+            records._tp,  # noqa: SLF001 - of the class that this one extends, here and below
+            records._records,  # noqa: SLF001
+            records._aborted_transactions,  # noqa: SLF001
             records.next_fetch_offset,
             None,
             None,
-            records._check_crcs,
-            records._isolation_level,
+            records._check_crcs,  # noqa: SLF001
+            records._isolation_level,  # noqa: SLF001
         )
         made._list_records = list_records
+        # It refers to itself through its generator, and to megabytes: don't leave that to the cycle collector.
+        records._records_iterator = None  # noqa: SLF001
         return made
 
     def _unpack_records(self) -> Iterator[list[Any]]:

@@ -182,10 +182,10 @@ class RawDecoder:
             read = self._read_at_once(some)
             if read is not None:
                 for column, field in zip(columns, self._columns_of, strict=True):
-                    column += map(field, read)
+                    column.extend(map(field, read))
             elif rows := self._rows(some, first, arrivals_ms, refused):
                 for column, fields in zip(columns, zip(*rows, strict=True), strict=True):
-                    column += fields
+                    column.extend(fields)
         return columns, refused
 
     def _read_at_once(self, values: Sequence[bytes | None]) -> list[Any] | None:
@@ -236,7 +236,7 @@ class RawDecoder:
             try:
                 self.judge(value, int(arrivals_ms[position]))
             except ContractError as exc:
-                refused.append(Refused(position, exc))
+                refused.append(Refused(position, _bare(exc)))
             else:  # right all the same: of a key that stands twice only the last value counts
                 add(self._find(value))
         return rows
@@ -254,7 +254,7 @@ class RawDecoder:
             try:
                 self.judge(values[position], int(arrivals_ms[position]))
             except ContractError as exc:
-                refused.append(Refused(position, exc))
+                refused.append(Refused(position, _bare(exc)))
         good = ~bad
         return Decoded(
             decoded.positions[good],
@@ -312,6 +312,15 @@ class RawDecoder:
         if self._time_format == "s":
             return np.clip(numbers, -_FAR // 1000, _FAR // 1000) * 1000
         return numbers // 1000 if self._time_format == "us" else numbers
+
+
+def _bare(error: ContractError) -> ContractError:
+    """Return the error without its history.
+
+    A traceback holds the frames that it went through, and those the whole batch: kept in a list that one of these
+    frames holds, they would live on until the cycle collector runs.
+    """
+    return ContractError(error.reason, error.detail)
 
 
 class _Odd(NamedTuple):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -355,3 +357,15 @@ def test_a_marker_is_a_null_record_with_the_header(
     record = Record()
     record.key, record.value, record.headers = key, value, headers  # type: ignore[attr-defined]
     assert marker_ms(record) == expected  # type: ignore[arg-type]
+
+
+def test_what_is_refused_keeps_nothing_of_its_batch_alive() -> None:
+    values = [bytes(bytearray(value)) for value in (GOOD, b"xx", action(ts=0))]
+    before = [sys.getrefcount(value) for value in values]
+    gc.disable()
+    try:
+        refused = decode(decoder(), *values, None).refused
+        assert len(refused) == 3
+        assert [sys.getrefcount(value) for value in values] == before
+    finally:
+        gc.enable()
