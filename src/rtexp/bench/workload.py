@@ -153,7 +153,8 @@ class Workload:
                 found = np.bincount(at, weights[joined], minlength=sums[0].size)
                 sums[which] += found.astype(np.int64).reshape(shape)
         _, groups, activated = self.activations()
-        np.add.at(sums[3], (groups, len(EVENTS), (activated - START_MS) // BUCKET_MS), 1)
+        exposures = sums[3, :, len(EVENTS)]
+        np.add.at(exposures, (groups, (activated - START_MS) // BUCKET_MS), 1)
         return _cells(sums, self.experiment_names())
 
     def describe(self) -> str:

@@ -109,7 +109,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         self._answers: dict[TopicPartition, tuple[int, int | None]] = {}
         """When the last fetch that we know of was answered, and the one before it."""
 
-    def _ends(self, consumer: WholeBatchConsumer) -> dict[TopicPartition, End]:
+    def _ends(self, consumer: Any) -> dict[TopicPartition, End]:
         """Return the ends of all partitions whose end is known; read here so that nothing is fetched meanwhile."""
         subscription = consumer._subscription.subscription  # noqa: SLF001 - position() would wait
         if subscription is None or subscription.assignment is None:

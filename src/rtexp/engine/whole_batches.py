@@ -52,6 +52,8 @@ class _Lists(PartitionRecords):  # type: ignore[misc]
     """One answer of the broker for one partition: an iterator of lists of records."""
 
     _list_records: int
+    next_fetch_offset: int
+    """Of the partition, once what has been yielded is taken."""
 
     @classmethod
     def of(cls, records: PartitionRecords, list_records: int) -> _Lists:
