@@ -147,8 +147,10 @@ class Filter(ABC, Generic[N]):
         """See `rtexp.engine.api.Forwarder`."""
         source = self._sources[tp]
         values = [record.value for record in records]
-        offsets = np.array([record.offset for record in records], np.int64)
-        markers = self._markers(records) if None in values else {}
+        offsets = _offsets_of(records)
+        markers = (
+            {} if all(values) else self._markers(records, values)
+        )  # `None in values` takes four times as long
         arrived = arrivals_of(
             np.array([record.timestamp for record in records], np.int64),
             watermark_ms=source.watermark_ms,
@@ -212,9 +214,9 @@ class Filter(ABC, Generic[N]):
             self.details(),
         )
 
-    def _markers(self, records: Sequence[Record]) -> dict[int, int | None]:
+    def _markers(self, records: Sequence[Record], values: Sequence[bytes | None]) -> dict[int, int | None]:
         """Return the watermark of each marker by its position; None where it is to be ignored."""
-        found = {at: marker_ms(record) for at, record in enumerate(records) if record.value is None}
+        found = {at: marker_ms(records[at]) for at, value in enumerate(values) if value is None}
         return {at: None if self._is_live else ms for at, ms in found.items() if ms is not None}
 
     def _release(
@@ -258,6 +260,13 @@ class Filter(ABC, Generic[N]):
 
         packed = Packer(self._partitions, make).pack(stretches, names)
         return [Output(self._topic, target, record) for target, record in packed]
+
+
+def _offsets_of(records: Sequence[Record]) -> NDArray[np.int64]:
+    first, last = records[0].offset, records[-1].offset
+    if last - first == len(records) - 1:  # as almost always: none is missing between them
+        return np.arange(first, last + 1)
+    return np.array([record.offset for record in records], np.int64)
 
 
 def _judged(source: _Source, judge: Judge[N]) -> Rows:
