@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka demo test check lint types imports unit properties integration fault-run faults \
-	format lock clean
+	bench soak format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,12 @@ fault-run: setup ## One run of random faults, and scripted runs of deliberately 
 
 faults: setup ## Random faults for as long as you like (SECONDS=600 SEED=7)
 	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+bench: setup ## Measure CPU an action, recovery, freshness, take-over, scale-out (SECTIONS="cpu" ACTIONS=1000000)
+	@$(BIN)/rtexp bench $(SECTIONS) $(if $(ACTIONS),--actions $(ACTIONS)) $(if $(PROFILE),--profile)
+
+soak: setup ## Run a steady stream and watch memory (MINUTES=12 RATE=5000)
+	@$(BIN)/rtexp bench soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
 format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

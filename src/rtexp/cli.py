@@ -50,6 +50,10 @@ COMMANDS = {
         "rtexp.commands.wait:wait",
         "Return when all records that stand in the raw topics now have been counted, and their cells are in SQL.",
     ),
+    "bench": _Command(
+        "rtexp.commands.bench:bench",
+        "Measure what an action costs, how soon it shows, and how fast a worker is back; all but soak by default.",
+    ),
     "export": _Command(
         "rtexp.commands.export:export", "Write result tables to a file or to standard output."
     ),

@@ -6,29 +6,41 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.accounting import Calibration, calibrate
 from rtexp.bench.backlog import backlog, send_all
-from rtexp.bench.pipeline import Meter, bench_settings, running
+from rtexp.bench.pipeline import Meter, Stage, bench_settings, running
+from rtexp.bench.profile import profiling
 from rtexp.bench.workload import ACTION_HOURS, FIRST_ACTION_MS, HOUR_MS, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rtexp.bench.pipeline import Bench, Spent
 
-JOIN_DELAY_MS = 10_000
+LAST_MARK_MS = FIRST_ACTION_MS + (ACTION_HOURS + 1) * HOUR_MS
+"""Behind the join delay of the last action."""
+ACTIONS_A_CHECKPOINT = 600_000
+_BROKER = "broker"
+_ANY_TIME_MS = 0
 
 
 class CpuFigures(NamedTuple):
-    """Of one run; microseconds of CPU time an action."""
+    """Of one run; microseconds of CPU time an action, of each process and of all but the broker."""
 
     actions: int
     joins: int
+    workers: int
+    """Of the aggregate job; one of each other."""
     us_an_action: Mapping[str, float]
-    """By process."""
+    us_an_action_in_all: float
+    actions_a_second_and_core: float
     wall_seconds: float
     peak_rss_mb: Mapping[str, float]
-    checkpoints: Mapping[str, int]
-    """Of all partitions, while the actions were counted."""
+    bytes_a_user: float
+    """What the aggregate workers grew by with the users, their triggers and counts; working memory included."""
+    changelog_bytes_an_action: float
+    """Of users and buckets, as the broker stores them, compaction included."""
+    checkpoints_a_partition: Mapping[str, float]
+    """Of each job, while the actions were counted."""
     cells: int
     differing_cells: int
     calibration: Calibration
@@ -36,63 +48,82 @@ class CpuFigures(NamedTuple):
 
 async def measure_cpu(
     workload: Workload,
-    directory: Path,
-    environ: Mapping[str, str],
+    stage: Stage,
     *,
     checkpoint_seconds: float,
-    say: Callable[[str], None],
+    aggregates: int = 1,
+    profiles: Path | None = None,
 ) -> CpuFigures:
-    """Run a whole pipeline on the workload."""
-    settings = bench_settings(directory, checkpoint_seconds=checkpoint_seconds)
+    """Run a whole pipeline on the workload; ``profiles``: also sample where its workers' time goes."""
+    settings = bench_settings(stage.directory, checkpoint_seconds=checkpoint_seconds)
     wanted = workload.cells()
-    async with running(settings, environ) as bench:
+    workers = {"ingest": 1, "aggregate": aggregates, "results": 1}
+    async with running(settings, stage.environ, workers=workers) as bench:
         await bench.load(workload.experiment_names())
-        say("sending activations")
-        async with backlog(settings) as writer:
-            await send_all(writer, workload.activation_records(), "activations")
-            await writer.mark(FIRST_ACTION_MS)
-        say("counting activations")
-        await bench.counted()
-        say(f"sending {workload.actions:,} actions")
-        calibration = calibrate()
+        empty = bench.usage()
+        await send_activations(bench, stage, workload)
+        stage.say(f"{workload.actions:,} actions: sending")
         before = await _checkpoints(bench)
+        changelogs = bench.stored_bytes("changelog")
         async with backlog(settings) as writer:
             await send_all(writer, workload.action_records(), "actions")
-            await writer.mark(FIRST_ACTION_MS + ACTION_HOURS * HOUR_MS + JOIN_DELAY_MS + 1)
+            await writer.mark(LAST_MARK_MS)
             await writer.flush()
+            calibration = calibrate()
             meter = Meter(bench)
-        say("counting")
-        await bench.counted()
-        spent = meter.spent()
+        stage.say(f"{workload.actions:,} actions: counting")
+        with profiling(bench.supervisor.pids, profiles):
+            await bench.counted()
+            spent = meter.spent()
         after = await _checkpoints(bench)
-        peaks = {name: used.peak_rss_mb for name, used in bench.usage().items()}
+        used = bench.usage()
+        grown = sum(used[n].rss_mb - empty[n].rss_mb for n in used if n.startswith("aggregate"))
+        changelogs = bench.stored_bytes("changelog") - changelogs
         differing = bench.differing(wanted)
+    us = _us(spent, workload.actions)
+    in_all = sum(cost for name, cost in us.items() if name != _BROKER)
     return CpuFigures(
-        workload.actions,
-        sum(counts.volume for counts in wanted.values()),
-        _us(spent, workload.actions),
-        spent.wall_seconds,
-        peaks,
-        {job: after[job] - before[job] for job in after},
-        len(wanted),
-        differing,
-        calibration,
+        actions=workload.actions,
+        joins=sum(counts.volume for counts in wanted.values()),
+        workers=aggregates,
+        us_an_action=us,
+        us_an_action_in_all=in_all,
+        actions_a_second_and_core=1e6 / in_all,
+        wall_seconds=spent.wall_seconds,
+        peak_rss_mb={name: one.peak_rss_mb for name, one in used.items()},
+        bytes_a_user=grown * (1 << 20) / workload.users,
+        changelog_bytes_an_action=changelogs / workload.actions,
+        checkpoints_a_partition={job: after[job] - before[job] for job in after},
+        cells=len(wanted),
+        differing_cells=differing,
+        calibration=calibration,
     )
+
+
+async def send_activations(bench: Bench, stage: Stage, workload: Workload) -> None:
+    """Send all activations, and return when they have been counted."""
+    stage.say(f"{workload.actions:,} actions: first the activations of {workload.users:,} users")
+    async with backlog(bench.settings) as writer:
+        await send_all(writer, workload.activation_records(), "activations")
+        await writer.mark(FIRST_ACTION_MS)
+    await bench.counted()
+
+
+def checkpoint_seconds_for(figures: CpuFigures) -> float:
+    """Return an interval that gives about one checkpoint per 600,000 actions, by how long another run took."""
+    # A little less: the next run may be faster.
+    return 0.8 * ACTIONS_A_CHECKPOINT * figures.wall_seconds / figures.actions
 
 
 def _us(spent: Spent, actions: int) -> dict[str, float]:
     return {name: seconds * 1e6 / actions for name, seconds in spent.cpu_seconds.items()}
 
 
-async def _checkpoints(bench: Bench) -> dict[str, int]:
-    """Return how many checkpoints the tasks of each job have taken so far."""
+async def _checkpoints(bench: Bench) -> dict[str, float]:
+    """Return how many checkpoints a partition of each job has taken so far, on average."""
     board = await bench.board()
-    totals = {}
+    averages = {}
     for job, agent in (("aggregate", "users"), ("results", "buckets")):
-        details = [s.details.get(agent, {}) for s in board.live_partitions(job, _far)]
-        totals[job] = sum(int(d.get("checkpoints", 0)) for d in details)
-    return totals
-
-
-_far = 0
-"""Any status counts, however old."""
+        details = [s.details.get(agent, {}) for s in board.live_partitions(job, _ANY_TIME_MS)]
+        averages[job] = sum(int(d.get("checkpoints", 0)) for d in details) / max(len(details), 1)
+    return averages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.accounting import Usage, usage
@@ -33,7 +33,7 @@ from rtexp.store.engine import opened, reading, writing
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from rtexp.local.status_board import StatusBoard
@@ -56,13 +56,23 @@ def bench_settings(directory: Path, **pipeline: object) -> Settings:
     )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a measurement needs to know of its surroundings."""
+
+    directory: Path
+    """Its own, for everything that it writes."""
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    """For progress."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """A pipeline that runs; made by `running`."""
 
     settings: Settings
     supervisor: Supervisor
-    said: list[str] = field(default_factory=list)
 
     def usage(self) -> dict[str, Usage]:
         """Return what each process has used since it started."""
@@ -90,6 +100,11 @@ class Bench:
         async with StatusFollower(self.settings.kafka) as follower:
             await follower.read()
             return await follower.read()
+
+    def stored_bytes(self, topic: str) -> int:
+        """Return what the broker stores of topics with this in their name, their indexes left out."""
+        log = self.settings.data.directory / "kafka" / "log"
+        return sum(path.stat().st_size for path in log.glob(f"*{topic}*/*.log"))
 
     def differing(self, wanted: Mapping[CellKey, CellCounts]) -> int:
         """Count the cells in SQL that differ from what they must be, missing and strange ones included."""

@@ -1,0 +1,106 @@
+"""How fast a worker is back: reading its changelog, and running again what no checkpoint holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtexp.bench.backlog import backlog, send_all
+from rtexp.bench.cpu import LAST_MARK_MS, send_activations
+from rtexp.bench.pipeline import Stage, bench_settings, running
+from rtexp.errors import StoreUnavailable
+from rtexp.local.status_board import StatusFollower
+
+if TYPE_CHECKING:
+    from rtexp.bench.pipeline import Bench
+    from rtexp.bench.workload import Workload
+    from rtexp.records.status import Status
+
+NEVER_SECONDS = 3600.0
+LIVE_SECONDS = 300.0
+WORKER = "aggregate-1"
+
+
+class RecoveryFigures(NamedTuple):
+    """Of one aggregate worker with all partitions; a second is one of CPU time."""
+
+    rewound_rows: int
+    rewound_rows_a_second: float
+    changelog_records: int
+    changelog_mb: float
+    changelog_mb_a_second: float
+    start_cpu_seconds: float
+    """Of a start with nothing to read and nothing to rewind: subtracted from both of the above."""
+    rewinding_wall_seconds: float
+    """From `kill -9` to counting again, the start included."""
+
+
+async def measure_recovery(workload: Workload, stage: Stage) -> RecoveryFigures:
+    """Kill a worker that has no checkpoint; then start it once with an empty disk, and once with a full one."""
+    settings = bench_settings(stage.directory, checkpoint_seconds=NEVER_SECONDS)
+    rows = workload.actions + len(workload.activations()[0])
+    async with running(settings, stage.environ) as bench:
+        await bench.load(workload.experiment_names())
+        await send_activations(bench, stage, workload)
+        async with backlog(settings) as writer:
+            await send_all(writer, workload.action_records(), "actions")
+            await writer.mark(LAST_MARK_MS)
+        await bench.counted()
+        stage.say("recovery: killing the aggregate worker, which has no checkpoint")
+        killed_at = time.monotonic()
+        since_ms = _now_ms()
+        os.kill(bench.supervisor.pids[WORKER], signal.SIGKILL)
+        live = await _live(bench, since_ms)
+        rewinding_wall_seconds = time.monotonic() - killed_at
+        rewinding_cpu_seconds = bench.usage()[WORKER].cpu_seconds
+        assert sum(_detail(status, "rewound_records") for status in live) > 0
+    shutil.rmtree(settings.data.directory / "workers" / WORKER / "users")
+    stage.say("recovery: starting with an empty disk")
+    wiped, reading_cpu_seconds = await _start(stage, settings_of=bench)
+    stage.say("recovery: starting with a full disk")
+    _, start_cpu_seconds = await _start(stage, settings_of=bench)
+    megabytes = sum(_detail(status, "changelog_bytes") for status in wiped) / 1e6
+    return RecoveryFigures(
+        rewound_rows=rows,
+        rewound_rows_a_second=rows / (rewinding_cpu_seconds - start_cpu_seconds),
+        changelog_records=sum(_detail(status, "changelog_records") for status in wiped),
+        changelog_mb=megabytes,
+        changelog_mb_a_second=megabytes / (reading_cpu_seconds - start_cpu_seconds),
+        start_cpu_seconds=start_cpu_seconds,
+        rewinding_wall_seconds=rewinding_wall_seconds,
+    )
+
+
+async def _start(stage: Stage, *, settings_of: Bench) -> tuple[list[Status], float]:
+    """Start everything once more; return what the worker says once it is live, and its CPU time by then."""
+    since_ms = _now_ms()
+    async with running(settings_of.settings, stage.environ) as bench:
+        live = await _live(bench, since_ms)
+        return live, bench.usage()[WORKER].cpu_seconds
+
+
+async def _live(bench: Bench, since_ms: int) -> list[Status]:
+    """Return what the aggregate worker says of its partitions, once all have been live since a time."""
+    until = time.monotonic() + LIVE_SECONDS
+    async with StatusFollower(bench.settings.kafka) as follower:
+        while time.monotonic() < until:
+            board = await follower.read()
+            live = [
+                status
+                for status in board.live_partitions("aggregate", _now_ms())
+                if status.ready and status.at_ms > since_ms
+            ]
+            if len(live) == bench.settings.kafka.partitions:
+                return live
+    raise StoreUnavailable(f"the aggregate worker didn't come back within {LIVE_SECONDS:g} s")
+
+
+def _detail(status: Status, name: str) -> int:
+    return int(status.details.get("users", {}).get(name, 0))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,58 @@
+"""Whether memory stays flat: a steady stream for minutes, and what every process holds, minute by minute."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtexp.bench.live import LiveStream
+from rtexp.bench.pipeline import bench_settings, running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rtexp.bench.pipeline import Stage
+
+WARM_UP_MINUTES = 2
+FLAT_SHARE = 0.05
+
+
+class SoakFigures(NamedTuple):
+    """Resident memory in MB, by process, minute by minute."""
+
+    actions_a_second: int
+    rss_mb: Mapping[str, list[float]]
+
+    def growth(self) -> dict[str, float]:
+        """Return by how much each process has grown after the warm-up, as a share of what it had then.
+
+        The least of the first three minutes is held against the least of the last three: what a process holds for
+        the moment comes and goes, what it keeps stays.
+        """
+        settled = {name: values[WARM_UP_MINUTES:] for name, values in self.rss_mb.items()}
+        return {name: min(v[-3:]) / min(v[:3]) - 1 for name, v in settled.items() if v}
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether none has grown by more than 5 %."""
+        return all(share <= FLAT_SHARE for share in self.growth().values())
+
+
+async def measure_soak(stage: Stage, *, actions_a_second: int, minutes: int) -> SoakFigures:
+    """Run a stream with the live clock and default settings; ``minutes`` include the warm-up."""
+    settings = bench_settings(stage.directory, clock="live")
+    rss_mb: dict[str, list[float]] = {}
+    async with running(settings, stage.environ) as bench:
+        streaming = asyncio.create_task(LiveStream(bench, actions_a_second).run(minutes * 60 + 10))
+        try:
+            for minute in range(1, minutes + 1):
+                await asyncio.sleep(60)
+                if streaming.done():
+                    await streaming  # it has failed: say why
+                for name, used in bench.usage().items():
+                    rss_mb.setdefault(name, []).append(round(used.rss_mb, 1))
+                now = ", ".join(f"{name} {values[-1]:.0f} MB" for name, values in rss_mb.items())
+                stage.say(f"soak: minute {minute} of {minutes}: {now}")
+        finally:
+            streaming.cancel()
+    return SoakFigures(actions_a_second, rss_mb)
