@@ -21,7 +21,7 @@ from rtexp.bench.accounting import calibrate
 from rtexp.bench.cpu import checkpoint_seconds_for, measure_cpu
 from rtexp.bench.freshness import measure_freshness
 from rtexp.bench.pipeline import Stage
-from rtexp.bench.profile import find_profiler
+from rtexp.bench.profile import find_profiler, hottest
 from rtexp.bench.recovery import measure_recovery
 from rtexp.bench.soak import measure_soak
 from rtexp.bench.takeover import measure_takeover
