@@ -32,9 +32,9 @@ class RecoveryFigures(NamedTuple):
     changelog_records: int
     changelog_mb: float
     changelog_mb_a_second: float
-    """Read, stored on the local disk, and loaded."""
+    """Read and stored on the local disk; a start that finds it there is subtracted."""
     start_cpu_seconds: float
-    """Of a start with nothing at all to restore: subtracted for both of the above."""
+    """Of a start with nothing at all to restore: subtracted for rewinding."""
     local_start_cpu_seconds: float
     """Of one that finds everything on its own disk."""
     rewinding_wall_seconds: float
@@ -74,7 +74,7 @@ async def measure_recovery(workload: Workload, stage: Stage) -> RecoveryFigures:
         rewound_rows_a_second=rows / (rewinding_cpu_seconds - start_cpu_seconds),
         changelog_records=sum(_detail(status, "changelog_records") for status in wiped),
         changelog_mb=megabytes,
-        changelog_mb_a_second=megabytes / (reading_cpu_seconds - start_cpu_seconds),
+        changelog_mb_a_second=megabytes / (reading_cpu_seconds - local_start_cpu_seconds),
         start_cpu_seconds=start_cpu_seconds,
         local_start_cpu_seconds=local_start_cpu_seconds,
         rewinding_wall_seconds=rewinding_wall_seconds,
