@@ -13,7 +13,7 @@ from rtexp.agents import cell_outputs
 from rtexp.agents.aggregate import AggregateState, aggregate_state, semantics
 from rtexp.agents.cell_outputs import partition_of
 from rtexp.core.cells import Cell, CellKey, merged
-from rtexp.errors import ConfigError, StateError
+from rtexp.errors import StateError
 from rtexp.records import partials
 from rtexp.records.filtered import Kind
 from rtexp.settings import ActionSettings, KafkaSettings, PipelineSettings, Settings, SketchSettings
@@ -328,11 +328,6 @@ def test_an_empty_checkpoint_is_a_beginning(state: AggregateState) -> None:
     state.load([])
     activate(state, trigger())
     assert sent(state.collect()).keys() == {EXPOSED}
-
-
-def test_going_on_without_activations_is_refused_at_start() -> None:
-    with pytest.raises(ConfigError, match="hold_limit_minutes"):
-        aggregate_state(Settings(pipeline=PipelineSettings(hold_limit_minutes=5)), 0)
 
 
 @pytest.mark.parametrize(
