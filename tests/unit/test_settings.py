@@ -307,6 +307,20 @@ def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, t
             'other, found "mysql+pymysql://me:***@host/rtexp"',
             id="another database",
         ),
+        pytest.param(
+            "RTEXP_METADATA__CSV_URL",
+            "nowhere://me:hunter2@host/x.csv",
+            "RTEXP_METADATA__CSV_URL: expected a path, or a URL that fsspec can write to here "
+            '(Protocol not known: nowhere), found "nowhere://me:***@host/x.csv"',
+            id="a protocol that nobody knows",
+        ),
+        pytest.param(
+            "RTEXP_METADATA__CSV_URL",
+            "file://host/x.csv",
+            "RTEXP_METADATA__CSV_URL: expected a path, or a URL such as file:///var/ramped_groups.csv or "
+            's3://bucket/key, found "file://host/x.csv"',
+            id="a file of another machine",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_variable_is_told_with_its_name(variable: str, text: str, told: str) -> None:
@@ -344,9 +358,11 @@ def test_a_tracked_name_is_measured_in_bytes() -> None:
 def test_secrets_are_never_shown() -> None:
     text = "[store]\nurl = 'mysql:/me:hunter2@host/x'\npassword = 'hunter2'\n[kafka]\npassword = 'hunter2'"
     assert not any("hunter2" in line for line in problems(text))
-    settings = Settings(metadata=MetadataSettings(csv_url="s3://me:hunter2@host/x?ssl_key_password=hunter2"))
+    settings = Settings(
+        metadata=MetadataSettings(csv_url="http://me:hunter2@host/x?ssl_key_password=hunter2")
+    )
     assert "hunter2" not in repr(masked(settings))
-    assert masked(settings)["metadata"]["csv_url"] == "s3://me:***@host/x?ssl_key_password=***"
+    assert masked(settings)["metadata"]["csv_url"] == "http://me:***@host/x?ssl_key_password=***"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,23 @@ def _database(url: str) -> str:
     return url
 
 
+def _place(url: str) -> str:
+    protocol, separator, path = url.partition("://")
+    if not separator:
+        return url
+    if protocol in {"file", "local"}:
+        if not path.startswith("/"):
+            raise ValueError("a path, or a URL such as file:///var/ramped_groups.csv or s3://bucket/key")
+        return url
+    from fsspec.registry import get_filesystem_class  # noqa: PLC0415 - few need it, and it costs all 0.1 s
+
+    try:
+        get_filesystem_class(protocol.rpartition("::")[2])
+    except (ImportError, ValueError) as exc:
+        raise ValueError(f"a path, or a URL that fsspec can write to here ({exc})") from exc
+    return url
+
+
 def _no_limit(minutes: float) -> float:
     # Which actions went on without their activations would depend on when they were read.
     if minutes:
@@ -234,7 +251,8 @@ class MetadataSettings(_Group):
 
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    csv_url: str = ""
+    csv_url: Annotated[str, AfterValidator(_place)] = ""
+    """A path or an fsspec URL; empty: ramped_groups.csv in the data directory."""
 
 
 class SketchSettings(_Group):
