@@ -127,6 +127,12 @@ class Worker:
     def is_armed(self, failpoint: str) -> bool:
         return (self.faults / failpoint).exists()
 
+    async def has_failed(self, failpoint: str, within_s: float = 60.0) -> None:
+        """Return when the process has come to a failpoint that was armed."""
+        async with asyncio.timeout(within_s):
+            while self.is_armed(failpoint):  # noqa: ASYNC110 - the file's disappearance is all that tells
+                await asyncio.sleep(0.02)
+
     def end(self, number: signal.Signals, within_s: float = 30.0) -> int:
         """Signal the process and wait until it has ended."""
         assert self.process is not None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from faust.cli.faust import cli
 
 from rtexp.agents.aggregate import AggregateState
+from rtexp.engine.forwarding import ForwardRunner
 from rtexp.engine.task import PartitionTask, Phase
 from rtexp.engine.transactions import FencedProducer
 
@@ -22,40 +23,61 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rtexp.engine.api import Output
+    from rtexp.engine.forwarding import CommitOffsets
     from rtexp.engine.store import Head
 
 BEFORE_COMMIT, AFTER_COMMIT, BEFORE_STORE = 86, 87, 88
 EXIT_CODES = {"before-commit": BEFORE_COMMIT, "after-commit": AFTER_COMMIT, "before-store": BEFORE_STORE}
 STOP_BEFORE_COMMIT = "stop-before-commit"
+STOP_BEFORE_OFFSETS = "stop-before-offsets"
+"""Of ingest: what it has read is delivered, and its offsets aren't committed yet."""
 
 
-def install_failpoints(directory: Path) -> None:
-    commit, save = FencedProducer._commit, PartitionTask._save
+class Failpoints:
+    """Files in a directory that say where to fail, each once."""
 
-    def is_armed(name: str) -> bool:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def is_armed(self, name: str) -> bool:
         try:
-            (directory / name).unlink()
+            (self._directory / name).unlink()
         except FileNotFoundError:
             return False
         return True
 
-    def fail_if_armed(name: str) -> None:
-        if is_armed(name):
+    def end_if_armed(self, name: str) -> None:
+        if self.is_armed(name):
             os._exit(EXIT_CODES[name])
 
-    async def failing_commit(self: FencedProducer) -> None:
-        fail_if_armed("before-commit")
-        if is_armed(STOP_BEFORE_COMMIT):
+    def stop_if_armed(self, name: str) -> None:
+        if self.is_armed(name):
             os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def install_failpoints(points: Failpoints) -> None:
+    commit, save, make_runner = FencedProducer._commit, PartitionTask._save, ForwardRunner.__init__
+
+    async def failing_commit(self: FencedProducer) -> None:
+        points.end_if_armed("before-commit")
+        points.stop_if_armed(STOP_BEFORE_COMMIT)
         await commit(self)
-        fail_if_armed("after-commit")
+        points.end_if_armed("after-commit")
 
     async def failing_save(self: PartitionTask, *arguments: Any) -> None:
-        fail_if_armed("before-store")
+        points.end_if_armed("before-store")
         await save(self, *arguments)
+
+    def make_failing_runner(self: ForwardRunner, agent: Any, config: Any, commit: CommitOffsets) -> None:
+        async def failing_commit_of_offsets(commits: Any) -> bool:
+            points.stop_if_armed(STOP_BEFORE_OFFSETS)
+            return await commit(commits)
+
+        make_runner(self, agent, config, failing_commit_of_offsets)
 
     FencedProducer._commit = failing_commit  # type: ignore[method-assign]
     PartitionTask._save = failing_save  # type: ignore[method-assign, assignment]
+    ForwardRunner.__init__ = make_failing_runner  # type: ignore[method-assign]
 
 
 def break_marker() -> None:
@@ -121,7 +143,7 @@ SABOTAGES = {
 
 
 def main(job: str, datadir: str, faults: str, sabotage: str = "") -> None:
-    install_failpoints(Path(faults))
+    install_failpoints(Failpoints(Path(faults)))
     if sabotage:
         SABOTAGES[sabotage]()
     sys.argv = ["faust", "-A", f"rtexp.apps.{job}", "--datadir", datadir, "worker", "-l", "info"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +80,15 @@ class Pipeline(Cluster):
         await self.prepare(experiments)
         self.start(*names)
         await wait_for_snapshot(self.settings.kafka, 0, timeout_seconds=WAIT_SECONDS)
+
+    def with_failpoints(self, name: str) -> Worker:
+        """Start a worker anew, as one that can be made to fail at a chosen step."""
+        faust = self.workers[name]
+        assert faust.end(signal.SIGTERM) == 0
+        made = Worker(name, faust.job, faust.directory, faust.environ)
+        self.workers[name] = made
+        made.start()
+        return made
 
     def add(self, experiment: Experiment) -> None:
         """Create an experiment in SQL, as a person would while everything runs."""

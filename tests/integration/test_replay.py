@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import defaultdict
@@ -14,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from click.testing import CliRunner
 
 from rtexp.cli import cli
+from rtexp.commands.wait import wait_for_all
 from rtexp.errors import FatalError, UsageError
 from rtexp.local.generator import Generator
 from rtexp.local.positions import kafka_observer
@@ -128,6 +130,15 @@ async def test_a_missing_raw_topic_is_said_to_be_missing(
     with pytest.raises(UsageError, match="rtexp topics create"):
         async with raw_writer(settings):
             pass
+
+
+async def test_a_wait_for_what_was_never_set_up_says_so_at_once(settings: Settings) -> None:
+    """The client asked the broker again for 40 s, whatever the time-out."""
+    with pytest.raises(
+        UsageError, match=rf"no topic {settings.kafka.prefix}\.status: run `rtexp topics create`"
+    ):
+        async with asyncio.timeout(20):
+            await wait_for_all(settings, 5)
 
 
 async def test_the_last_record_of_a_transactional_topic_is_found_behind_the_marks(settings: Settings) -> None:

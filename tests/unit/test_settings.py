@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from rtexp.errors import ConfigError
 from rtexp.settings import (
     KafkaSettings,
+    MetadataSettings,
     Settings,
     StoreSettings,
     as_toml,
@@ -202,18 +203,48 @@ def test_other_variables_are_no_settings() -> None:
         ),
         pytest.param(
             '[activations]\ntopic = "actions"',
-            "rtexp.toml: expected [actions] topic and [activations] topic to differ",
+            "[actions] topic (the default) and rtexp.toml: [activations] topic: "
+            "expected two topics, found actions for both",
             id="one topic for both",
         ),
         pytest.param(
             '[actions]\ntopic = "rtexp.mine"',
-            "rtexp.toml: expected [actions] topic not to begin with 'rtexp.', as rtexp's own topics do",
+            "rtexp.toml: [actions] topic and [kafka] prefix (the default): "
+            "expected a topic that doesn't begin with rtexp., as rtexp's own do, found rtexp.mine",
             id="a raw topic among our own",
         ),
         pytest.param(
             '[kafka]\nprotocol = "SASL_SSL"',
-            "rtexp.toml: [kafka]: expected username and password_file, which SASL_SSL needs",
+            "rtexp.toml: [kafka] protocol: expected username and password_file, which SASL_SSL needs",
             id="half a login",
+        ),
+        pytest.param(
+            "[actions]\nuser = 'a\"b'",
+            'rtexp.toml: [actions] user: expected a field path, such as user_id or context.user.id, found "a\\"b"',
+            id="a path with a quote",
+        ),
+        pytest.param(
+            '[actions]\nuser = "who"\nevent = "who.did"',
+            "rtexp.toml: [actions] user and rtexp.toml: [actions] event: "
+            "expected field paths that don't lead through each other, found who and who.did",
+            id="a path through another",
+        ),
+        pytest.param(
+            '[activations]\ngroup = "experiment"',
+            "[activations] experiment (the default) and rtexp.toml: [activations] group: "
+            "expected field paths that don't lead through each other, found experiment and experiment",
+            id="one path for two fields",
+        ),
+        pytest.param(
+            "[pipeline]\nhold_limit_minutes = 5",
+            "rtexp.toml: [pipeline] hold_limit_minutes: "
+            "expected 0: this version can't go on without activations, found 5",
+            id="a limit that this version can't keep",
+        ),
+        pytest.param(
+            '[store]\npassword_file = "x"',
+            "rtexp.toml: [store] password_file: expected no password_file, as SQLite has no passwords",
+            id="a password for SQLite",
         ),
     ],
 )
@@ -239,7 +270,7 @@ def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, t
         pytest.param(
             "RTEXP_KAFA__BROKERS",
             "a:1",
-            "RTEXP_KAFA__BROKERS: there is no section kafa; did you mean RTEXP_kafka__brokers?",
+            "RTEXP_KAFA__BROKERS: there is no section kafa; did you mean RTEXP_KAFKA__BROKERS?",
             id="unknown section",
         ),
         pytest.param(
@@ -256,6 +287,39 @@ def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, t
         ),
         pytest.param(
             "RTEXP_KAFKA__PREFIX", "a\udc80", "RTEXP_KAFKA__PREFIX: expected UTF-8 text", id="not UTF-8"
+        ),
+        pytest.param(
+            "RTEXP_ACTIVATIONS__TOPIC",
+            "actions",
+            "[actions] topic (the default) and RTEXP_ACTIVATIONS__TOPIC: expected two topics, found actions for both",
+            id="one topic for both",
+        ),
+        pytest.param(
+            "RTEXP_KAFKA__PROTOCOL",
+            "SASL_SSL",
+            "RTEXP_KAFKA__PROTOCOL: expected username and password_file, which SASL_SSL needs",
+            id="half a login",
+        ),
+        pytest.param(
+            "RTEXP_STORE__URL",
+            "mysql+pymysql://me:hunter2@host/rtexp",
+            "RTEXP_STORE__URL: expected a SQLite file, as in sqlite:///data/rtexp.db: this version supports no "
+            'other, found "mysql+pymysql://me:***@host/rtexp"',
+            id="another database",
+        ),
+        pytest.param(
+            "RTEXP_METADATA__CSV_URL",
+            "nowhere://me:hunter2@host/x.csv",
+            "RTEXP_METADATA__CSV_URL: expected a path, or a URL that fsspec can write to here "
+            '(Protocol not known: nowhere), found "nowhere://me:***@host/x.csv"',
+            id="a protocol that nobody knows",
+        ),
+        pytest.param(
+            "RTEXP_METADATA__CSV_URL",
+            "file://host/x.csv",
+            "RTEXP_METADATA__CSV_URL: expected a path, or a URL such as file:///var/ramped_groups.csv or "
+            's3://bucket/key, found "file://host/x.csv"',
+            id="a file of another machine",
         ),
     ],
 )
@@ -294,9 +358,34 @@ def test_a_tracked_name_is_measured_in_bytes() -> None:
 def test_secrets_are_never_shown() -> None:
     text = "[store]\nurl = 'mysql:/me:hunter2@host/x'\npassword = 'hunter2'\n[kafka]\npassword = 'hunter2'"
     assert not any("hunter2" in line for line in problems(text))
-    settings = Settings(store=StoreSettings(url="mysql+pymysql://me:hunter2@host/x?ssl_key_password=hunter2"))
+    settings = Settings(
+        metadata=MetadataSettings(csv_url="http://me:hunter2@host/x?ssl_key_password=hunter2")
+    )
     assert "hunter2" not in repr(masked(settings))
-    assert masked(settings)["store"]["url"] == "mysql+pymysql://me:***@host/x?ssl_key_password=***"
+    assert masked(settings)["metadata"]["csv_url"] == "http://me:***@host/x?ssl_key_password=***"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x.db", "sqlite:////var/x.db", "sqlite+pysqlite:///x.db", "sqlite:///x.db?timeout=5"]
+)
+def test_a_database_is_a_sqlite_file(url: str) -> None:
+    assert StoreSettings(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?uri=true",
+        "postgresql://h/x",
+        "x.db",
+    ],
+)
+def test_a_database_that_processes_cannot_share_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="a SQLite file"):
+        StoreSettings(url=url)
 
 
 @given(st.text(alphabet="ab:@/?&=#.", max_size=12).map("S3CRET{}S3CRET".format))

@@ -15,7 +15,7 @@ from rtexp.agents.segments import FilteredBatch, Intake
 from rtexp.core.progress import PlainProgress  # noqa: TC001 - msgspec reads the annotation
 from rtexp.core.rules import Rules
 from rtexp.engine.api import Output, Page, PartitionStatus
-from rtexp.errors import ConfigError, StateError
+from rtexp.errors import StateError
 from rtexp.records.filtered import decode_actions, decode_activations
 from rtexp.tables import users
 from rtexp.tables.pages import PageLayout
@@ -169,13 +169,8 @@ class AggregateState:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """Return what the state machine reads of the settings; ConfigError for what it can't do."""
+    """Return what the state machine reads of the settings."""
     pipeline = settings.pipeline
-    if pipeline.hold_limit_minutes:
-        # Which actions went on without their activations would depend on when they were read.
-        raise ConfigError(
-            "[pipeline] hold_limit_minutes: this version can't go on without activations; leave it at 0"
-        )
     return Rules(
         tracked=settings.actions.tracked,
         bucket_ms=pipeline.bucket_minutes * 60_000,
@@ -195,5 +190,5 @@ def semantics(settings: Settings) -> str:
 
 
 def aggregate_state(settings: Settings, partition: int) -> AggregateState:
-    """Return the empty state of one partition of users; ConfigError for settings that it can't follow."""
+    """Return the empty state of one partition of users."""
     return AggregateState(settings, partition)

@@ -57,7 +57,7 @@ class Intake(Generic[N]):
         self._progress = SourceProgress()
         self._ahead: SourceProgress | None = None
         self.counters: Counter[str] = Counter()
-        """Absolute, by reason: what ingest dropped, and what retention removed before ingest read it."""
+        """Absolute, by reason: what ingest dropped, what came twice from it, what retention removed unread."""
 
     @property
     def watermark_ms(self) -> int:
@@ -108,8 +108,8 @@ class Intake(Generic[N]):
                 fresh = _accept(self._progress, segment)
                 if fresh is None:
                     continue
-                self._count(segment, fresh, record.reasons)
                 first = _first_row(segment, fresh)
+                self._count(segment, fresh, first, record.reasons)
                 if first == len(segment.users):
                     continue
                 users += segment.users[first:] if first else segment.users
@@ -127,13 +127,17 @@ class Intake(Generic[N]):
             np.concatenate(arrivals),
         )
 
-    def _count(self, segment: Segment, fresh: Fresh, reasons: list[str]) -> None:
+    def _count(self, segment: Segment, fresh: Fresh, seen_rows: int, reasons: list[str]) -> None:
         if fresh.lost and self._counts_losses_of(segment.source):
             self.counters["lost"] += fresh.lost
+        if seen_rows:
+            self.counters["seen-offset"] += seen_rows
         if not segment.dropped_offsets:
             return
         offsets = np.frombuffer(segment.dropped_offsets, "<u4").astype(np.int64)
         new = offsets >= fresh.from_offset - segment.first_offset
+        if seen_drops := int((~new).sum()):
+            self.counters["seen-offset"] += seen_drops
         counts = np.bincount(np.frombuffer(segment.dropped_reasons, "u1")[new], minlength=len(reasons))
         for reason, count in zip(reasons, counts.tolist(), strict=True):
             if count:

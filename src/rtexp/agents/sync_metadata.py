@@ -10,15 +10,17 @@ import asyncio
 import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
 
+import fsspec
 import structlog
+from fsspec.core import split_protocol
 
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.engine.api import Output
-from rtexp.errors import ConfigError, StoreUnavailable
+from rtexp.errors import StoreUnavailable
 from rtexp.records import snapshot as wire
+from rtexp.settings import masked_url
 from rtexp.store.availability import Availability
 from rtexp.store.engine import reading
 from rtexp.store.metadata import read_experiments
@@ -67,12 +69,12 @@ class MetadataSync:
     """Reads the experiments at every poll, and sends and keeps what it has read."""
 
     def __init__(self, engine: Engine, settings: Settings, send: Callable[[Output], Awaitable[None]]) -> None:
-        """``send`` returns once the record is delivered. ConfigError if the CSV's place isn't supported."""
+        """``send`` returns once the record is delivered."""
         self._engine = engine
         self._send = send
         self._topic = settings.kafka.topic(TOPIC)
         self._period_ms = settings.pipeline.period_hours * HOUR_MS
-        self._csv_path = csv_path(settings)
+        self._csv_place = csv_place(settings)
         self._csv_due_ms = 0
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self.store = Availability(self._log)
@@ -100,35 +102,37 @@ class MetadataSync:
 
     async def _keep_csv(self, taken: wire.Snapshot, now_ms: int) -> None:
         try:
-            await asyncio.to_thread(write_csv, self._csv_path, taken)
-        except OSError as error:
-            self._log.warning("csv_not_written", path=str(self._csv_path), error=str(error))
+            await asyncio.to_thread(write_csv, self._csv_place, taken)
+        except Exception as error:  # noqa: BLE001 - every file system has its own; none may end the worker
+            place = masked_url(str(self._csv_place))
+            self._log.warning("csv_not_written", place=place, error=masked_url(repr(error)))
         else:
             self._csv_due_ms = now_ms + CSV_INTERVAL_MS
 
 
-def csv_path(settings: Settings) -> Path:
+def csv_place(settings: Settings) -> Path | str:
     """Return where the CSV file goes: to ``metadata.csv_url``, or else into the data directory.
 
-    ConfigError if that isn't on this machine.
+    A path is on this machine, a text an fsspec URL of somewhere else.
     """
     url = settings.metadata.csv_url
     if not url:
         return settings.data.directory / CSV_NAME
-    parts = urlsplit(url)
-    if not parts.scheme:
-        return Path(url)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path:
-        return Path(unquote(parts.path))
-    raise ConfigError(  # the rest of the URL may hold a secret
-        f"metadata.csv_url begins with {parts.scheme}://: this version writes to a path or file:///… only"
-    )
+    protocol, path = split_protocol(url)
+    return Path(path) if protocol in {None, "file", "local"} else url
 
 
-def write_csv(path: Path, taken: wire.Snapshot) -> None:
-    """Replace the file at once: a reader sees the old lines or the new, never some of both."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+def write_csv(place: Path | str, taken: wire.Snapshot) -> None:
+    """Replace the file at once: a reader sees the old lines or the new, never some of both.
+
+    An object store does so by itself; other file systems behind a URL may not.
+    """
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        opened = replacing(place)
+    else:
+        opened = fsspec.open(place, "w", encoding="utf-8", newline="")
+    with opened as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(RampedGroup._fields)
         writer.writerows(ramped_groups(taken))

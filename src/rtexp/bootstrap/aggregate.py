@@ -27,6 +27,5 @@ def create(settings: Settings) -> EngineApp:
     def state(partition: int) -> aggregate.AggregateState:
         return aggregate.aggregate_state(settings, partition)
 
-    aggregate.rules_of(settings)  # what it can't follow is an error now, not at the first partition
     report_status(app, "aggregate", settings, lambda _: {})
     return app

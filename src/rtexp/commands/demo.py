@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +35,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where it keeps everything, emptied at each start. [default: demo in the data directory]",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the comparison as JSON, the rest on standard error."
+)
 @click.pass_context
-def demo(ctx: click.Context, /, *, seconds: float | None, seed: int, directory: Path | None) -> None:
+def demo(
+    ctx: click.Context, /, *, seconds: float | None, seed: int, directory: Path | None, as_json: bool
+) -> None:
     """Run everything with a generated stream, show the results live, and compare them with the known truth.
 
     Five experiments: a gain, a drop, no difference, a sample ratio mismatch, and one that is ramped again. 80
@@ -45,11 +52,14 @@ def demo(ctx: click.Context, /, *, seconds: float | None, seed: int, directory: 
     """
     context: Context = ctx.obj
     home = directory or context.settings.data.directory / "demo"
-    with showing(sys.stdout) as show:
-        stage = Stage(context.settings, home, seconds, seed, os.environ, say=click.echo, show=show)
+    with showing(sys.stderr if as_json else sys.stdout) as show:
+        say = partial(click.echo, err=as_json)
+        stage = Stage(context.settings, home, seconds, seed, os.environ, say=say, show=show)
         verdict = asyncio.run(_run(stage))
-    for line in verdict.lines():
-        click.echo(line)
+    if as_json:
+        click.echo(json.dumps(verdict.numbers()))
+    else:
+        click.echo("\n".join(verdict.lines()))
     ctx.exit(0 if verdict.is_right else 1)
 
 

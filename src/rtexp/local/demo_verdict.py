@@ -39,6 +39,15 @@ class Verdict:
         """Tell whether everything is as it must be."""
         return not self.differing and self.worst_errors <= ALLOWED_ERRORS
 
+    def numbers(self) -> dict[str, float]:
+        """Say it to a program."""
+        return {
+            "cells": self.cells,
+            "differing": len(self.differing),
+            "estimates": self.estimates,
+            "worst_errors": round(self.worst_errors, 3),
+        }
+
     def lines(self) -> list[str]:
         """Say it to a person."""
         shown = [

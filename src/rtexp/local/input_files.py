@@ -279,9 +279,13 @@ def _csv_row(row: int, cells: list[str], header: _Header, layout: Layout) -> Sen
 
 def _header_of(lines: Iterator[list[str]], path: Path, layout: Layout) -> _Header:
     try:
-        names = next(lines, [])
+        names = next(lines, None)
     except csv.Error as exc:
         raise UsageError(f"{path}: its header is no CSV: {exc}") from exc
+    if names is None:
+        raise UsageError(f"{path} is empty: expected CSV that begins with the names of its columns")
+    if any("\udc80" <= letter <= "\udcff" for name in names for letter in name):
+        raise UsageError(f"{path}: its header isn't UTF-8")
     places = {target: _place_of(layout.source(target), names, path) for target in layout.paths}
     arrival = None if layout.arrival is None else _place_of(layout.arrival, names, path)
     return _Header(len(names), places, arrival)

@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from rtexp.errors import StoreUnavailable, UsageError
+from rtexp.errors import StoreUnavailable
 from rtexp.local.status_board import StatusFollower
+from rtexp.local.unreachable import no_topic, unreachable
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ async def kafka_observer(settings: Settings) -> AsyncIterator[KafkaObserver]:
         async with StatusFollower(settings.kafka) as follower:
             yield KafkaObserver(settings, consumer, uncommitted, admin, follower)
     except (KafkaError, TimeoutError) as exc:
-        raise StoreUnavailable(
-            f"Kafka at {', '.join(settings.kafka.brokers)} doesn't answer: {exc!r}"
-        ) from exc
+        raise unreachable(settings.kafka, exc, doing="telling positions") from exc
     finally:
         await consumer.stop()
         await uncommitted.stop()
@@ -108,7 +107,7 @@ class KafkaObserver:
         consumer = consumer or self._consumer
         cut = {topic["topic"]: len(topic["partitions"]) for topic in await self._admin.describe_topics()}
         if missing := [topic for topic in topics if topic not in cut]:
-            raise UsageError(f"no topic {missing[0]}: run `rtexp topics create`, and start the workers")
+            raise no_topic(missing[0])
         tps = [TopicPartition(topic, partition) for topic in topics for partition in range(cut[topic])]
         starts = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)

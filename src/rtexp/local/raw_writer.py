@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from rtexp.errors import FatalError, UsageError
+from rtexp.errors import FatalError
 from rtexp.local.raw_records import KINDS, partition_of
+from rtexp.local.unreachable import no_topic, unreachable
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ MAX_RECORD_BYTES = 1_000_000
 async def raw_writer(settings: Settings) -> AsyncIterator[RawWriter]:
     """Open a writer to the raw topics; what it still has is flushed at the end, unless an error ends it.
 
-    UsageError if a raw topic doesn't exist, FatalError if no broker answers.
+    UsageError if a raw topic doesn't exist, StoreUnavailable if no broker answers.
     """
     # Idempotent: a batch that is sent again after a broken connection counts once and keeps its place.
     producer = AIOKafkaProducer(
@@ -48,7 +49,7 @@ async def raw_writer(settings: Settings) -> AsyncIterator[RawWriter]:
         await producer.start()
     except KafkaError as exc:
         await producer.stop()
-        raise FatalError(f"no broker answers at {', '.join(settings.kafka.brokers)}: {exc!r}") from exc
+        raise unreachable(settings.kafka, exc, doing="connecting") from exc
     try:
         topics: dict[Kind, str] = {
             "actions": settings.actions.topic,
@@ -63,13 +64,12 @@ async def raw_writer(settings: Settings) -> AsyncIterator[RawWriter]:
 
 
 async def _count_partitions(producer: Any, topic: str) -> int:
-    missing = f"the raw topic {topic} doesn't exist: run `rtexp topics create`"
     try:
         found = await asyncio.wait_for(producer.partitions_for(topic), METADATA_TIMEOUT_SECONDS)
     except (TimeoutError, KafkaError) as exc:
-        raise UsageError(missing) from exc
+        raise no_topic(topic) from exc
     if not found:
-        raise UsageError(missing)
+        raise no_topic(topic)
     return len(found)
 
 

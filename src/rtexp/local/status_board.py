@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from rtexp.errors import StoreUnavailable
+from rtexp.local.unreachable import no_topic, unreachable
 from rtexp.records import status as records
 from rtexp.settings import client_options
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from rtexp.errors import StoreUnavailable
     from rtexp.records.status import Status
     from rtexp.settings import KafkaSettings
 
@@ -91,19 +92,25 @@ class StatusFollower:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self.board = StatusBoard()
+        self._kafka = kafka
         self._tp = TopicPartition(kafka.topic("status"), 0)
         self._consumer = AIOKafkaConsumer(enable_auto_commit=False, **client_options(kafka))
 
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
+            # Asked for the offsets of a topic that isn't there, the client waits for it.
+            if self._tp.topic not in await self._consumer.topics():
+                raise no_topic(self._tp.topic)  # noqa: TRY301 - the consumer is stopped below
             self._consumer.assign([self._tp])
             # Named offsets: a seek to "the beginning" can lose against the client's own choice of a start.
             starts = await self._consumer.beginning_offsets([self._tp])
             self._consumer.seek(self._tp, starts[self._tp])
-        except (KafkaError, TimeoutError) as exc:
+        except BaseException as exc:
             await self._consumer.stop()
-            raise StoreUnavailable(f"the topic {self._tp.topic} can't be read: {exc!r}") from exc
+            if isinstance(exc, KafkaError | TimeoutError):
+                raise self._unreadable(exc) from exc
+            raise
         return self
 
     async def __aexit__(
@@ -116,9 +123,12 @@ class StatusFollower:
         try:
             fetched = await self._consumer.getmany(timeout_ms=int(wait_seconds * 1000))
         except KafkaError as exc:
-            raise StoreUnavailable(f"the topic {self._tp.topic} can't be read: {exc!r}") from exc
+            raise self._unreadable(exc) from exc
         for messages in fetched.values():
             for message in messages:
                 if message.value is not None:
                     self.board.take(records.decode(message.value))
         return self.board
+
+    def _unreadable(self, error: Exception) -> StoreUnavailable:
+        return unreachable(self._kafka, error, doing=f"reading {self._tp.topic}")

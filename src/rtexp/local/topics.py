@@ -12,6 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from rtexp.errors import StateError, StoreUnavailable
+from rtexp.local.unreachable import unreachable
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
@@ -130,9 +131,7 @@ async def create_topics(settings: Settings) -> dict[str, bool]:
         # Whoever made some at the same time may have had other settings.
         missing(wanted, await _visible(client, wanted))
     except (KafkaError, TimeoutError) as exc:
-        brokers = ", ".join(settings.kafka.brokers)
-        reason = str(exc) or type(exc).__name__
-        raise StoreUnavailable(f"Kafka at {brokers} didn't make or list the topics: {reason}") from exc
+        raise unreachable(settings.kafka, exc, doing="making topics") from exc
     finally:
         await client.close()
     return {topic.name: topic.name in made for topic in wanted}

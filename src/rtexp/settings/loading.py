@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from rtexp.errors import ConfigError
 from rtexp.settings.display import shown
-from rtexp.settings.models import Settings
+from rtexp.settings.models import Contradiction, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,6 +89,7 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     path = find_config(config, environ)
     tree = _read(path) if path else {}
     problems = list(_unknown(tree, str(path)))
+    in_file = {(section, key) for section, table in tree.items() if isinstance(table, dict) for key in table}
     overrides, more = _overrides(environ)
     problems += more
     for (section, key), override in overrides.items():
@@ -109,7 +110,8 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
         errors = exc.errors(include_url=False)
         # A list with a bad item is told to be too short as well, as if that item weren't there.
         around_others = {error["loc"][:2] for error in errors if len(error["loc"]) > 2}  # noqa: PLR2004
-        problems += [_told(error, path, overrides) for error in errors if error["loc"] not in around_others]
+        sources = _Sources(path, in_file, overrides)
+        problems += [_told(error, sources) for error in errors if error["loc"] not in around_others]
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
     return settings
@@ -164,7 +166,8 @@ def _overrides(environ: Mapping[str, str]) -> tuple[dict[tuple[str, str], _Overr
         if not variable.startswith(_PREFIX) or not separator:
             continue
         if section not in _SECTIONS:
-            closest = _closest(section, _SECTIONS, f"{_PREFIX}{{}}__{key}")
+            names = {name.upper(): fields for name, fields in _SECTIONS.items()}
+            closest = _closest(section.upper(), names, f"{_PREFIX}{{}}__{key.upper()}")
             problems.append(f"{variable}: there is no section {section}{closest}")
         elif key not in _SECTIONS[section]:
             closest = _closest(key, _SECTIONS[section], "{}")
@@ -206,17 +209,28 @@ def _parsed_list(text: str) -> object:
     return [item.strip() for item in text.split(",")]
 
 
-def _told(error: ErrorDetails, path: Path | None, overrides: Mapping[tuple[str, str], _Override]) -> str:
+class _Sources(NamedTuple):
+    """Where settings come from: a variable, else the file, else they are defaults."""
+
+    path: Path | None
+    in_file: set[tuple[str, str]]
+    overrides: Mapping[tuple[str, str], _Override]
+
+    def of(self, section: str, key: str) -> str:
+        if override := self.overrides.get((section, key)):
+            return override.variable
+        name = f"[{section}] {key}"
+        return f"{self.path}: {name}" if (section, key) in self.in_file else f"{name} (the default)"
+
+
+def _told(error: ErrorDetails, sources: _Sources) -> str:
+    problem = error.get("ctx", {}).get("error")
+    if isinstance(problem, Contradiction):
+        return f"{' and '.join(sources.of(*key) for key in problem.keys)}: expected {problem}"
     section, key, index = ([str(part) for part in error["loc"]] + ["", "", ""])[:3]
-    override = overrides.get((section, key))
-    if override:
-        where = override.variable
-    elif not section:
-        where = f"{path or 'settings'}"
-    else:
-        where = f"{path or 'environment'}: [{section}] {key}".rstrip()
+    where = sources.of(section, key) if key else f"{sources.path}: [{section}]"
     item = f" item {int(index) + 1}" if index else ""
-    found = "" if not key else f", found {shown(key, error['input'])}"
+    found = f", found {shown(key, error['input'])}" if key else ""
     return f"{where}{item}: expected {_expected(error)}{found}"
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import permutations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAX_NAME_BYTES = 128
 """Of an experiment, group or event in UTF-8: so that it fits MySQL's index limit as utf8mb4 text."""
+
+
+class Contradiction(ValueError):  # noqa: N818 - it is about settings that are right one by one
+    """What settings should be beside each other; ``keys`` are those concerned, as (section, key)."""
+
+    def __init__(self, expected: str, *keys: tuple[str, str]) -> None:
+        super().__init__(expected)
+        self.keys = keys
 
 
 def _name(text: str) -> str:
@@ -26,7 +38,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _field_path(text: str) -> str:
-    if not text or "" in text.split("."):
+    if not text or "" in text.split(".") or not text.isprintable() or set('"\\') & set(text):
         raise ValueError("a field path, such as user_id or context.user.id")
     return text
 
@@ -52,10 +64,46 @@ def _broker(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
-    if not re.match(r"[A-Za-z0-9+]+://", text):
-        raise ValueError("a database URL, such as sqlite:///data/rtexp.db")
-    return text
+def _database(url: str) -> str:
+    # Several processes share it, so it can't be in memory.
+    if not re.fullmatch(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+(\?.*)?", url):
+        raise ValueError("a SQLite file, as in sqlite:///data/rtexp.db: this version supports no other")
+    return url
+
+
+def _place(url: str) -> str:
+    protocol, separator, path = url.partition("://")
+    if not separator:
+        return url
+    if protocol in {"file", "local"}:
+        if not path.startswith("/"):
+            raise ValueError("a path, or a URL such as file:///var/ramped_groups.csv or s3://bucket/key")
+        return url
+    from fsspec.registry import get_filesystem_class  # noqa: PLC0415 - few need it, and it costs all 0.1 s
+
+    try:
+        get_filesystem_class(protocol.rpartition("::")[2])
+    except (ImportError, ValueError) as exc:
+        raise ValueError(f"a path, or a URL that fsspec can write to here ({exc})") from exc
+    return url
+
+
+def _no_limit(minutes: float) -> float:
+    # Which actions went on without their activations would depend on when they were read.
+    if minutes:
+        raise ValueError("0: this version can't go on without activations")
+    return minutes
+
+
+def _refuse_overlaps(section: str, paths: Mapping[str, str]) -> None:
+    """Raise Contradiction if a field path is another one, or leads through it."""
+    for (key, path), (other, longer) in permutations(paths.items(), 2):
+        if f"{longer}.".startswith(f"{path}."):
+            raise Contradiction(
+                f"field paths that don't lead through each other, found {path} and {longer}",
+                (section, key),
+                (section, other),
+            )
 
 
 def _divisor_of_an_hour(minutes: int) -> int:
@@ -98,7 +146,9 @@ class KafkaSettings(_Group):
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> KafkaSettings:
         if self.protocol.startswith("SASL") and not (self.username and self.password_file):
-            raise ValueError(f"username and password_file, which {self.protocol} needs")
+            raise Contradiction(
+                f"username and password_file, which {self.protocol} needs", ("kafka", "protocol")
+            )
         return self
 
     def topic(self, name: str) -> str:
@@ -120,9 +170,15 @@ class KafkaSettings(_Group):
 class StoreSettings(_Group):
     """The SQL database of metadata and results."""
 
-    url: Annotated[str, AfterValidator(_url)] = "sqlite:///data/rtexp.db"
+    url: Annotated[str, AfterValidator(_database)] = "sqlite:///data/rtexp.db"
     password_file: Path | None = None
-    """Better than a password inside the URL, which shows in process lists and backups of the file."""
+    """For databases that have one; better than a password inside the URL, which shows in backups of the file."""
+
+    @model_validator(mode="after")
+    def _sqlite_has_no_password(self) -> StoreSettings:
+        if self.password_file is not None:
+            raise Contradiction("no password_file, as SQLite has no passwords", ("store", "password_file"))
+        return self
 
 
 class ActionSettings(_Group):
@@ -142,6 +198,11 @@ class ActionSettings(_Group):
     """Of one user, all tracked events together; 0: no cap."""
     max_message_bytes: Annotated[int, Field(ge=64, le=900_000)] = 65_536
 
+    @model_validator(mode="after")
+    def _fields_are_apart(self) -> ActionSettings:
+        _refuse_overlaps("actions", {"user": self.user, "event": self.event, "time": self.time})
+        return self
+
 
 class ActivationSettings(_Group):
     """The raw topic of activations, and where its JSON keeps what."""
@@ -152,6 +213,12 @@ class ActivationSettings(_Group):
     group: FieldPath = "group"
     time: FieldPath = "ts"
     time_format: TimeFormat = "ms"
+
+    @model_validator(mode="after")
+    def _fields_are_apart(self) -> ActivationSettings:
+        paths = {"user": self.user, "experiment": self.experiment, "group": self.group, "time": self.time}
+        _refuse_overlaps("activations", paths)
+        return self
 
 
 class PipelineSettings(_Group):
@@ -173,7 +240,7 @@ class PipelineSettings(_Group):
     """An event time further ahead of its arrival is bad input."""
     flush_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 500
     flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
-    hold_limit_minutes: Annotated[float, Field(ge=0)] = 0.0
+    hold_limit_minutes: Annotated[float, Field(ge=0), AfterValidator(_no_limit)] = 0.0
     """0: actions wait for activations without limit."""
     dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
     dead_letter_run: Annotated[int, Field(ge=1)] = 10_000
@@ -184,7 +251,8 @@ class MetadataSettings(_Group):
 
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    csv_url: str = ""
+    csv_url: Annotated[str, AfterValidator(_place)] = ""
+    """A path or an fsspec URL; empty: ramped_groups.csv in the data directory."""
 
 
 class SketchSettings(_Group):
@@ -245,10 +313,17 @@ class Settings(_Group):
     @model_validator(mode="after")
     def _topics_are_apart(self) -> Settings:
         if self.actions.topic == self.activations.topic:
-            raise ValueError("[actions] topic and [activations] topic to differ")
+            raise Contradiction(
+                f"two topics, found {self.actions.topic} for both",
+                ("actions", "topic"),
+                ("activations", "topic"),
+            )
+        own = self.kafka.topic("")
         for section, topic in (("actions", self.actions.topic), ("activations", self.activations.topic)):
-            if topic.startswith(self.kafka.topic("")):
-                raise ValueError(
-                    f"[{section}] topic not to begin with {self.kafka.topic('')!r}, as rtexp's own topics do"
+            if topic.startswith(own):
+                raise Contradiction(
+                    f"a topic that doesn't begin with {own}, as rtexp's own do, found {topic}",
+                    (section, "topic"),
+                    ("kafka", "prefix"),
                 )
         return self

@@ -51,7 +51,7 @@ def parse_definitions(text: str) -> list[Experiment]:
 class _Allocation(msgspec.Struct, forbid_unknown_fields=True):
     group: str
     percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
-    at: str
+    at: Any
 
 
 class _Experiment(msgspec.Struct, forbid_unknown_fields=True):
@@ -154,11 +154,11 @@ def _refuse_repeats(place: str, names: Sequence[str]) -> None:
         first[name] = i
 
 
-def _epoch_ms(place: str, text: str) -> int:
+def _epoch_ms(place: str, text: Any) -> int:
     """Return the time in epoch ms, rounded down; without a zone it is UTC."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+    except (TypeError, ValueError):  # YAML makes a number of what looks like one
         raise UsageError(f"{place}: expected a time like 2023-11-14T00:00:00Z, got `{text}`") from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

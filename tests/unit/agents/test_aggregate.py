@@ -13,7 +13,7 @@ from rtexp.agents import cell_outputs
 from rtexp.agents.aggregate import AggregateState, aggregate_state, semantics
 from rtexp.agents.cell_outputs import partition_of
 from rtexp.core.cells import Cell, CellKey, merged
-from rtexp.errors import ConfigError, StateError
+from rtexp.errors import StateError
 from rtexp.records import partials
 from rtexp.records.filtered import Kind
 from rtexp.settings import ActionSettings, KafkaSettings, PipelineSettings, Settings, SketchSettings
@@ -210,6 +210,19 @@ def test_drops_count_once_by_topic_and_reason(state: AggregateState) -> None:
     assert counters["activations/unknown-group"] == 1
 
 
+def test_rows_and_drops_that_come_twice_are_counted_as_seen(state: AggregateState) -> None:
+    activate(state, trigger())
+    first = segment([search(0), search(2)], first=0, following=3, dropped=[(1, 0)])
+    act(state, first, reasons=["untracked"])
+    assert "actions/seen-offset" not in state.status().counters
+    again = segment([search(2), search(4)], first=1, following=5, dropped=[(1, 0), (3, 0)])
+    act(state, again, reasons=["untracked"])
+    assert state.status().counters["actions/seen-offset"] == 2
+    act(state, again, reasons=["untracked"])
+    assert state.status().counters["actions/seen-offset"] == 2 + 4
+    assert state.status().counters["actions/untracked"] == 2
+
+
 def test_drops_of_the_state_machine_stand_beside_those_of_ingest(state: AggregateState) -> None:
     activate(state, trigger())
     act(state, segment([search(0), search(1)], first=0, following=3, dropped=[(2, 0)]), reasons=["repeat"])
@@ -328,11 +341,6 @@ def test_an_empty_checkpoint_is_a_beginning(state: AggregateState) -> None:
     state.load([])
     activate(state, trigger())
     assert sent(state.collect()).keys() == {EXPOSED}
-
-
-def test_going_on_without_activations_is_refused_at_start() -> None:
-    with pytest.raises(ConfigError, match="hold_limit_minutes"):
-        aggregate_state(Settings(pipeline=PipelineSettings(hold_limit_minutes=5)), 0)
 
 
 @pytest.mark.parametrize(

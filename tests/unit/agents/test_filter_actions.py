@@ -113,6 +113,19 @@ def test_with_a_live_clock_markers_are_counted_and_ignored() -> None:
     assert readers[1].drops[1] == [(1, "marker")]
 
 
+def test_how_far_ahead_a_time_may_lie_is_told_from_its_raised_arrival() -> None:
+    #  START            + 60 s: the newest, so both late ones arrive 2 s before that
+    furthest_ms = START_MS + 58_000 + 300_000
+    readers = run(
+        make(),
+        action(0, at_ms=START_MS + 60_000),
+        action(1, "u", at_ms=furthest_ms, arrival_ms=START_MS),
+        action(2, "u", at_ms=furthest_ms + 1, arrival_ms=START_MS),
+    )
+    assert [row.offset for reader in readers for row in reader.rows[1] if row.user == "u"] == [1]
+    assert [drop for reader in readers for drop in reader.drops[1]] == [(2, "time-out-of-range")]
+
+
 def test_bad_input_moves_the_watermark_too() -> None:
     readers = run(make(), bad(0, arrival_ms=START_MS + HOUR_MS), action(1))
     assert [row.arrival_ms for reader in readers for row in reader.rows[1]] == [START_MS + HOUR_MS - 2_000]

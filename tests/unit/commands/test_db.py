@@ -52,7 +52,7 @@ def test_a_database_that_is_not_supported_is_exit_code_2(
     monkeypatch.setenv("RTEXP_STORE__URL", "mysql+pymysql://me:s3cret@host/rtexp")
     ended = rtexp("db", "upgrade")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "supports SQLite" in ended.err
+    assert "RTEXP_STORE__URL: expected a SQLite file" in ended.err
     assert "s3cret" not in ended.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.unit.commands.command_line import CommandLine
 from rtexp.core import sketches
 from rtexp.errors import UsageError
 from rtexp.local.demo_home import demo_environ, demo_settings, make_home, write_config
-from rtexp.local.demo_verdict import compare
+from rtexp.local.demo_verdict import Verdict, compare
 from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_line
 from rtexp.local.lock import AlreadyRunning, directory_lock
 from rtexp.local.story import Story
@@ -24,6 +25,8 @@ from rtexp.store.migrate import upgrade
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rtexp.local.demo import Stage
 
 
 START_MS = 1_420_416_000_000
@@ -164,6 +167,28 @@ def test_an_estimate_far_from_the_exact_uniques_is_wrong_though_all_cells_are_ri
     assert not verdict.differing
     assert verdict.worst_errors > 5
     assert not verdict.is_right
+
+
+@pytest.mark.parametrize(
+    ("worst_errors", "code"), [pytest.param(1.5, 0, id="right"), pytest.param(9.0, 1, id="wrong")]
+)
+def test_a_program_gets_the_comparison_alone_and_an_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    worst_errors: float,
+    code: int,
+) -> None:
+    async def run_demo(stage: Stage) -> Verdict:
+        stage.say("ready")
+        return Verdict(2, {}, 1, worst_errors)
+
+    monkeypatch.setattr("rtexp.commands.demo.run_demo", run_demo)
+    rtexp = CommandLine(tmp_path, monkeypatch, capfd)
+    ended = rtexp("demo", "--json")
+    assert (ended.code, ended.err) == (code, "ready\n")
+    assert json.loads(ended.out) == {"cells": 2, "differing": 0, "estimates": 1, "worst_errors": worst_errors}
+    assert rtexp("demo").out.startswith("ready\n0 cells differ from the truth (of 2)\n")
 
 
 # --- Its view

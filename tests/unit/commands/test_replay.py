@@ -52,7 +52,7 @@ def test_a_column_that_is_missing_is_named_before_anything_is_sent(rtexp: Comman
 def test_without_a_broker_the_error_is_one_line(rtexp: CommandLine) -> None:
     ended = rtexp("replay", "--actions", "a.csv")
     assert ended.code == 1
-    assert ended.err.splitlines()[-1].startswith("rtexp: no broker answers at 127.0.0.1:1")
+    assert ended.err.splitlines()[-1].startswith("rtexp: no Kafka answers at 127.0.0.1:1: start it")
     assert "Traceback" not in ended.err
 
 

@@ -273,6 +273,15 @@ CASES = {
         tuple(T(0, user=user) for user in ("u", "U", " u", "u ", "\u00fc", "u\u0308")),
         {("a", "", 0): (0, 0, 0, 6, 0)},
     ),
+    "experiments, groups and events are told apart byte for byte too": Case(
+        (
+            *(T(0, experiment=name, user=name) for name in ("X", "x ", " x")),
+            *(T(0, group=name, user=name) for name in ("A", "a ", " a")),
+            T(1),
+            *(A(2, event=name) for name in ("Search", "search ", " search", "se\u0301arch")),
+        ),
+        {("a", "", 0): EXPOSED},
+    ),
     # Arrival
     #      1 min            9:58    10:00   10:08
     #                               scroll  T        its newest record is of 10 min, so A of 1 min arrives

@@ -128,15 +128,17 @@ def test_a_row_too_large_for_the_broker_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("user,event,ts", "no column 'user_id'"),
-        ("user_id,event,ts,ts", "more than one column 'ts'"),
-        ("", "no column"),
+        (b"user,event,ts\n", "no column 'user_id'"),
+        (b"user_id,event,ts,ts\n", "more than one column 'ts'"),
+        (b"\n", "no column"),
+        (b"", "is empty: expected CSV that begins with the names of its columns"),
+        (b"user_id,event,\xfft\n", "its header isn't UTF-8"),
     ],
 )
 def test_a_header_without_a_needed_column_is_an_error_before_anything_is_sent(
-    tmp_path: Path, header: str, problem: str
+    tmp_path: Path, header: bytes, problem: str
 ) -> None:
-    path = write(tmp_path / "a.csv", f"{header}\n")
+    path = write(tmp_path / "a.csv", header)
     with pytest.raises(UsageError, match=problem):
         list(rows_of(path, layout()))
 

@@ -103,7 +103,9 @@ def test_times(text: str, expected_ms: int) -> None:
         pytest.param(at("tomorrow"), "experiments[2].allocations[0].at: expected a time like", id="no time"),
         pytest.param(at("2023-02-30T00:00:00Z"), "experiments[2].allocations[0].at: expected a", id="no day"),
         pytest.param(
-            at("1699920000"), "experiments[2].allocations[0].at: Expected `str`, got `int`", id="seconds"
+            at("1699920000"),
+            "experiments[2].allocations[0].at: expected a time like 2023-11-14T00:00:00Z, got `1699920000`",
+            id="seconds",
         ),
         pytest.param(
             experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: 101, at: x}]"),
