@@ -195,5 +195,13 @@ def semantics(settings: Settings) -> str:
 
 
 def aggregate_state(settings: Settings, partition: int) -> AggregateState:
-    """Return the empty state of one partition of users; ConfigError for settings that it can't follow."""
+    """Return the empty state of one partition of users; ConfigError for settings that it can't follow.
+
+    StateError for a partition that there would not be with these settings.
+    """
+    if partition >= settings.kafka.partitions:
+        raise StateError(
+            f"{settings.kafka.topic('filtered-actions')} has a partition {partition}, but [kafka] partitions is "
+            f"{settings.kafka.partitions}: put it back to what it was, or begin anew with another [kafka] prefix"
+        )
     return AggregateState(settings, partition)

@@ -21,7 +21,7 @@ from rtexp.engine.logs import limit_client_logs
 from rtexp.engine.transport import BatchTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TextIO
 
     from rtexp.engine.config import EngineConfig
@@ -112,9 +112,12 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         return declare
 
     def forward_agent(
-        self, forwarder: Forwarder, *, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
+        self, forwarder: Forwarder, *, name: str, inputs: tuple[str, ...], outputs: Mapping[str, int]
     ) -> None:
-        """Declare a forward agent: ``forwarder`` serves all partitions that this worker gets."""
+        """Declare a forward agent: ``forwarder`` serves all partitions that this worker gets.
+
+        ``outputs`` are topics, with the partitions that it takes each to have.
+        """
         self.dispatcher.add_forward_agent(ForwardAgent(name, inputs, outputs, forwarder))
 
     async def on_start(self) -> None:

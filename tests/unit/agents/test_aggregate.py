@@ -335,6 +335,15 @@ def test_going_on_without_activations_is_refused_at_start() -> None:
         aggregate_state(Settings(pipeline=PipelineSettings(hold_limit_minutes=5)), 0)
 
 
+def test_a_partition_that_the_settings_do_not_know_is_refused() -> None:
+    settings = Settings(kafka=KafkaSettings(partitions=3))
+    aggregate_state(settings, 2)
+    with pytest.raises(
+        StateError, match=r"filtered-actions has a partition 3, but \[kafka\] partitions is 3"
+    ):
+        aggregate_state(settings, 3)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
