@@ -69,7 +69,7 @@ class _Input:
         self.fetched = start
         """Next offset to take from the transport."""
         self.applied = start
-        """Next offset after the last one that is in the state."""
+        """Next offset after the last one that is in the state; or behind marks of transactions that follow it."""
         self.mark = mark
         """Next offset after the last one whose outputs are committed."""
         self.end = -1
@@ -250,9 +250,22 @@ class PartitionTask:
         """Return the offset that the transport has to hand over next."""
         return self._inputs[topic].fetched
 
-    def saw_end(self, topic: str, end: int) -> None:
-        """Take note of an input's end, for status only."""
-        self._inputs[topic].end = end
+    def mark(self, topic: str) -> int:
+        """Return the offset up to which an input's outputs are committed: a rewind must come to it."""
+        return self._inputs[topic].mark
+
+    def saw_end(self, topic: str, end: int, *, position: int = 0) -> None:
+        """Take note of an input's end, and of ``position``, below which there is no record that wasn't fed.
+
+        Marks of transactions may stand between the last record and ``position``. Were they not passed, it would
+        look as if records were missing once retention has removed all that was read, and the marks.
+        """
+        source = self._inputs[topic]
+        source.end = end
+        if self.phase is Phase.REWINDING:
+            position = min(position, source.mark)
+        if source.fetched == source.applied < position:
+            source.fetched = source.applied = position
 
     # -- flushing -----------------------------------------------------------------------------------------
 
@@ -320,8 +333,8 @@ class PartitionTask:
             saved.append(self._record(changelog.CHECKPOINT, position))
         metadata = await self._producer.transact([*outputs, *saved, self._record(changelog.MARKER, position)])
         self._position = metadata[-1].offset + 1
-        for source in self._inputs.values():
-            source.mark = source.applied
+        for topic, offset in applied.items():
+            self._inputs[topic].mark = offset
         self._unsaved = True
         if checkpoint:
             await self._save(pages, position)
