@@ -391,7 +391,7 @@ class PartitionTask:
 
     async def close(self, *, clean: bool = False) -> None:
         """Stop. ``clean``: with a last flush and a checkpoint, so that nothing needs to be rewound."""
-        if clean and self.phase is Phase.LIVE and not self.paused:
+        if clean and self.phase is Phase.LIVE:
             await self._save_all()
         async with self._lock:
             if self.phase is Phase.CLOSED:
@@ -407,8 +407,11 @@ class PartitionTask:
     async def _save_all(self) -> None:
         try:
             await self.flush()
-            if self._unsaved:
-                await self.flush(checkpoint=True)
+            async with self._lock:
+                # Paused or not: all workers of a job may be stopped at once, and those that leave first make the
+                # others pause. Should somebody have opened the partition since, we are fenced.
+                if self._unsaved:
+                    await self._commit(self._state.collect(), checkpoint=True)
         except FatalError as exc:
             if not isinstance(exc.__cause__, ProducerFenced):
                 raise

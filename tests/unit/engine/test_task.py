@@ -454,6 +454,27 @@ async def test_a_clean_stop_flushes_and_takes_a_checkpoint(world: World, tmp_pat
     assert [o.value for t in world.producer().transactions for o in t if o.topic == OUT] == [b"a"]
 
 
+@pytest.mark.parametrize("fenced", [False, True])
+async def test_a_clean_stop_between_two_assignments_takes_a_checkpoint_unless_somebody_was_quicker(
+    world: World, tmp_path: Path, *, fenced: bool
+) -> None:
+    task = await open_task(world, tmp_path)
+    task.feed(LEFT, records("a"))
+    await task.flush()
+    task.feed(LEFT, records("b", start=1))
+    await task.pause()
+    world.producer().fenced = fenced
+    await task.close(clean=True)
+    later = world.producer().transactions[1:]
+    if fenced:
+        assert later == []
+    else:
+        assert [keys(t)[-2:] for t in later] == [[changelog.CHECKPOINT, changelog.MARKER]]
+        assert later[0][-1].value == position(left=1, right=0)
+        assert OUT not in {output.topic for output in later[0]}
+    assert task.phase is Phase.CLOSED
+
+
 async def test_a_clean_stop_with_nothing_unsaved_writes_nothing(world: World, tmp_path: Path) -> None:
     task = await open_task(world, tmp_path)
     task.feed(LEFT, records("a"))
