@@ -62,7 +62,8 @@ class ForwardRunner:
             linger_ms=0,
             **config.connection,
         )
-        await self._producer.start()
+        async with asyncio.timeout(config.transaction_timeout):  # the client itself would try for ever
+            await self._producer.start()
         for topic, partitions in self.agent.outputs.items():
             found = len(await self._producer.partitions_for(topic))
             # With fewer than there are, rows would go to other places than those before them, and nobody would say so.
