@@ -14,14 +14,14 @@ import faust
 from click.core import ParameterSource
 from faust.app.base import BootStrategy
 
-from rtexp.engine.api import BatchAgent, ForwardAgent, Forwarder, PartitionState
+from rtexp.engine.api import BatchAgent, ForwardAgent, Forwarder, PartitionState, TopicPartition
 from rtexp.engine.dispatch import Dispatcher
 from rtexp.engine.failstop import die, end_after
 from rtexp.engine.logs import limit_client_logs
 from rtexp.engine.transport import BatchTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import TextIO
 
     from rtexp.engine.config import EngineConfig
@@ -170,6 +170,10 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
     def owns(self, topic: str, partition: int) -> bool:
         """Tell whether a partition is assigned to this worker now."""
         return self.dispatcher.owns(topic, partition)
+
+    async def ends(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Ask the broker for the ends of any partitions; only where there are live tasks. KafkaError."""
+        return await self.dispatcher.ends(tps)
 
     @property
     def directory(self) -> Path:

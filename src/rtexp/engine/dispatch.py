@@ -311,6 +311,10 @@ class Dispatcher:
         if marks:
             await self._thread.commit_with_metadata(marks)
 
+    async def ends(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Ask the broker for the ends of any partitions; only once partitions have been assigned. KafkaError."""
+        return (await self._thread.offsets(tps)).end
+
     def status(self) -> list[TaskStatus]:
         """Say what every task of this worker is doing."""
         return [
