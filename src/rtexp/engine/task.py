@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WARN_AGAIN_SECONDS = 600.0
 SLICE_SECONDS = 0.05
 """Encoding pages gives the event loop back after this long."""
 
@@ -58,6 +59,7 @@ class _Waiting(NamedTuple):
     next_offset: int
     batch: Any
     size: int
+    written_ms: int
 
 
 class _Input:
@@ -84,7 +86,7 @@ class _Input:
         """
         due = []
         while self.waiting and room > 0 and state.is_due(topic, self.waiting[0].batch):
-            next_offset, batch, size = self.waiting.popleft()
+            next_offset, batch, size, _ = self.waiting.popleft()
             due.append(batch)
             self.applied = next_offset
             self.rows -= batch.rows
@@ -135,6 +137,7 @@ class PartitionTask:
         share = (partition % 16 + 1) / 16
         self._checkpoint_at = time.monotonic() + config.checkpoint_interval * share
         self._unsaved = False
+        self._warn_at = 0.0
 
     # -- opening ------------------------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class PartitionTask:
             if value is None:
                 raise StateError(f"{topic}/{self.partition} holds an empty record at {record.offset}")
             batch = decode(topic, value)
-            source.waiting.append(_Waiting(record.offset + 1, batch, len(value)))
+            source.waiting.append(_Waiting(record.offset + 1, batch, len(value), record.timestamp))
             source.fetched = record.offset + 1
             source.rows += batch.rows
             source.bytes += len(value)
@@ -295,7 +298,22 @@ class PartitionTask:
             if checkpoint or self._moved():
                 await self._commit(outputs, checkpoint=checkpoint)
                 self.sensors.flushed(time.monotonic() - started)
+            self._warn_of_held()
             return full
+
+    def _warn_of_held(self) -> None:
+        """Warn, now and then, of records that wait until retention may soon take them."""
+        if time.monotonic() < self._warn_at:
+            return
+        for topic, source in self._inputs.items():
+            held_s = time.time() - source.waiting[0].written_ms / 1000 if source.waiting else 0.0
+            if held_s > self._config.held_too_long:
+                log.warning(
+                    "%s/%s has waited at offset %s for %.1f days, and retention will take what isn't counted in time: "
+                    "see why the other inputs of %s stand still, or raise the topic's retention.ms meanwhile",
+                    topic, self.partition, source.applied, held_s / 86_400, self.agent.name,
+                )  # fmt: skip
+                self._warn_at = time.monotonic() + WARN_AGAIN_SECONDS
 
     def _apply(self) -> bool:
         room = self._config.flush_rows
@@ -448,6 +466,9 @@ class PartitionTask:
             for topic, source in self._inputs.items()
         }
         details |= state.details
+        details["oldest_held_ms"] = min(
+            (source.waiting[0].written_ms for source in self._inputs.values() if source.waiting), default=None
+        )
         details["rewind_left"] = sum(source.mark - source.applied for source in self._inputs.values())
         details["state_bytes"] = self._store.size_bytes()
         return TaskStatus(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -241,6 +242,23 @@ async def test_an_open_task_takes_nothing_before_its_inputs_were_sought(world: W
     assert task.wants(LEFT)
     await task.flush()
     assert world.producer().transactions == []
+
+
+async def test_records_held_for_half_of_their_retention_are_warned_of_once_in_a_while(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written_ms = int((time.time() - 4000) * 1000)
+    task = await open_task(world, tmp_path, held_too_long=5000.0)
+    task.feed(RIGHT, [Rec(0, b"x@9", written_ms)])
+    await task.flush()
+    assert caplog.records == []
+    assert task.status().details["oldest_held_ms"] == written_ms
+    task = await open_task(World(), tmp_path / "other", held_too_long=3000.0)
+    task.feed(RIGHT, [Rec(0, b"x", written_ms), Rec(1, b"y@9", written_ms)])
+    await task.flush()
+    await task.flush()
+    [warning] = caplog.records
+    assert "right/0 has waited at offset 1 for 0.0 days" in warning.getMessage()
 
 
 # -- rewinding ----------------------------------------------------------------------------------------------
