@@ -336,3 +336,32 @@ async def test_input_that_retention_took_too_early_is_refused_with_advice(
         )
     finally:
         job.end()
+
+
+async def test_input_that_was_counted_may_go_with_the_marks_of_its_transactions(
+    broker: str, tmp_path: Path
+) -> None:
+    """A whole system may stand still for longer than retention: that takes no record which is needed."""
+    job = Job(broker, tmp_path, partitions=1, checkpoint_seconds=3600.0)
+    await job.create_topics()
+    try:
+        worker = job.add_worker("only")
+        await job.becomes_live(worker)
+        async with AIOKafkaProducer(bootstrap_servers=broker, transactional_id=job.prefix) as producer:
+            async with producer.transaction():
+                await job.send_some(producer)
+            await job.comes_out_right()
+            worker.signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+            async with job.admin() as admin:
+                inputs = [TopicPartition(job.topic(name), 0) for name in ("left", "right")]
+                everything = RecordsToDelete(before_offset=-1)
+                await admin.delete_records(dict.fromkeys(inputs, everything))
+            worker.mark()
+            worker.start()
+            await job.becomes_live(worker)
+            async with producer.transaction():
+                await job.send_some(producer)
+            await job.comes_out_right()
+    finally:
+        job.end()

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from tests.faults.cluster import make_settings
 from tests.faults.compare import differences, read_raw, stored, truth
 from tests.faults.random_run import experiments_of
@@ -36,6 +37,7 @@ from rtexp.core import sketches
 from rtexp.local.generator import Generator
 from rtexp.local.raw_records import partition_of
 from rtexp.local.story import Story
+from rtexp.local.topics import create_topics
 from rtexp.local.truth import Rules
 
 if TYPE_CHECKING:
@@ -402,6 +404,43 @@ async def test_one_partition_and_one_worker_count_the_same(
         await made.send([], marker_ms=CASES_MS)
         await made.counted()
         assert counts_of(made.rows()) == counts_of(shared.rows)
+
+
+async def test_a_raw_topic_that_was_made_again_stops_the_job_instead_of_vanishing(
+    broker: str, tmp_path: Path
+) -> None:
+    settings = records_settings(tmp_path, broker, partitions=1)
+    with pipeline(tmp_path, settings, {"ingest": 1, "aggregate": 1, "results": 1}) as made:
+        await made.begin([experiment("remade", CASES_MS)])
+        await made.send(
+            [activation("u", "remade", CASES_MS), *(action("u", CASES_MS + n) for n in range(5))],
+            marker_ms=CASES_MS + HOUR_MS,
+        )
+        await made.counted()
+        assert await asyncio.to_thread(made.workers["ingest-1"].end, signal.SIGTERM) == 0
+        await make_again(settings, settings.actions.topic)
+        made.start("ingest-1")
+        # Kafka has forgotten what was committed of the topic, and so ingest notices nothing.
+        await made.send([action("u", CASES_MS + 10)], marker_ms=CASES_MS + 2 * HOUR_MS)
+        aggregate = made.workers["aggregate-1"]
+        assert aggregate.process is not None
+        assert await asyncio.to_thread(aggregate.process.wait, 60) == 70
+        assert re.search(
+            r"-actions/0 ends at \d, but had been counted up to 6: .* made again", aggregate.said
+        )
+
+
+async def make_again(settings: Settings, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(settings.kafka.brokers))
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(60):
+            while topic in {found["topic"] for found in await admin.describe_topics()}:  # noqa: ASYNC110 - a broker
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+    await create_topics(settings)
 
 
 @dataclass

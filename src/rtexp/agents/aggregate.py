@@ -6,7 +6,7 @@ applied once every activation that could still count for it has been.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from rtexp.agents.cell_outputs import CellOutputs
 from rtexp.agents.segments import FilteredBatch, Intake
 from rtexp.core.progress import PlainProgress  # noqa: TC001 - msgspec reads the annotation
 from rtexp.core.rules import Rules
-from rtexp.engine.api import Output, Page, PartitionStatus
+from rtexp.engine.api import Output, Page, PartitionStatus, TopicPartition
 from rtexp.errors import StateError
 from rtexp.records.filtered import decode_actions, decode_activations
 from rtexp.tables import users
@@ -57,6 +57,10 @@ class AggregateState:
         self._activations: Intake[Kind] = Intake(
             decode_activations, lambda record: record.kinds, counts_losses_of=self._speaks_for
         )
+        self._raw: dict[str, Intake[Any]] = {
+            settings.actions.topic: self._actions,
+            settings.activations.topic: self._activations,
+        }
         self._table = users.UsersTable(self._rules)
         self._outputs = self._make_outputs()
 
@@ -146,6 +150,14 @@ class AggregateState:
             raise StateError("the users table has pages but none that says what they stand for")
         self._outputs = self._make_outputs()
 
+    def raw_offsets(self) -> dict[TopicPartition, int]:
+        """Return, by raw partition, the next offset after those that have been taken."""
+        return {
+            TopicPartition(topic, source): offset
+            for topic, intake in self._raw.items()
+            for source, offset in intake.next_offsets.items()
+        }
+
     def status(self) -> PartitionStatus:
         """Say how far both inputs are, and what was dropped, by reason."""
         return PartitionStatus(
@@ -190,5 +202,13 @@ def semantics(settings: Settings) -> str:
 
 
 def aggregate_state(settings: Settings, partition: int) -> AggregateState:
-    """Return the empty state of one partition of users."""
+    """Return the empty state of one partition of users.
+
+    StateError for a partition that there would not be with these settings.
+    """
+    if partition >= settings.kafka.partitions:
+        raise StateError(
+            f"{settings.kafka.topic('filtered-actions')} has a partition {partition}, but [kafka] partitions is "
+            f"{settings.kafka.partitions}: put it back to what it was, or begin anew with another [kafka] prefix"
+        )
     return AggregateState(settings, partition)

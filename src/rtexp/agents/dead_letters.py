@@ -110,7 +110,7 @@ class DeadLetterLimits:
 
     def _too_many(self, what: str, limit: str) -> FatalError:
         return FatalError(
-            f"{what} of the topic {self._raw_topic} are bad input ([pipeline] {limit}): look at the newest dead "
-            "letters for the reason, then correct the producer, or the field paths and time format of the "
-            "configuration, or raise the limit to let them pass; reading goes on where it stopped"
+            f"{what} of the topic {self._raw_topic} are bad input ([pipeline] {limit}): correct the producer, "
+            "or the field paths and time format of the configuration, or raise the limit to let them pass as dead "
+            "letters; reading goes on where it stopped"
         )

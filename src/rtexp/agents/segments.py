@@ -12,7 +12,7 @@ from rtexp.core.progress import SourceProgress
 from rtexp.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,6 +63,11 @@ class Intake(Generic[N]):
     def watermark_ms(self) -> int:
         """Every raw record that arrived before this time, and concerns this partition, has been taken."""
         return self._progress.watermark_ms
+
+    @property
+    def next_offsets(self) -> Mapping[int, int]:
+        """By source partition, the raw offset below which everything has been taken."""
+        return self._progress.next_offsets
 
     @property
     def ignored_segments(self) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rtexp.agents import aggregate
-from rtexp.bootstrap.common import engine_config, report_status
+from rtexp.agents.raw_history import keep_checking
+from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.engine.app import EngineApp
 
 if TYPE_CHECKING:
+    from rtexp.engine.api import TopicPartition
     from rtexp.settings import Settings
 
 
@@ -27,5 +29,22 @@ def create(settings: Settings) -> EngineApp:
     def state(partition: int) -> aggregate.AggregateState:
         return aggregate.aggregate_state(settings, partition)
 
+    async def compare_with_raw_topics() -> None:
+        checking = keep_checking(lambda: _counted(app), app.ends)
+        await or_die("comparing with the raw topics", checking)
+
+    app.task(compare_with_raw_topics)
     report_status(app, "aggregate", settings, lambda _: {})
     return app
+
+
+async def _counted(app: EngineApp) -> dict[TopicPartition, int]:
+    """Return how far any live task of this worker has counted each raw partition."""
+    counted: dict[TopicPartition, int] = {}
+    for task in app.tasks("users"):
+        async with task.between_flushes() as committed:
+            if committed is not None:
+                state = cast("aggregate.AggregateState", committed[0])
+                for tp, offset in state.raw_offsets().items():
+                    counted[tp] = max(offset, counted.get(tp, 0))
+    return counted

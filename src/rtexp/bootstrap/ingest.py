@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rtexp.agents.dead_letters import PARTITIONS
 from rtexp.agents.filter_actions import filter_actions
 from rtexp.agents.filter_activations import filter_activations
 from rtexp.agents.metadata_reader import follow_snapshots
@@ -19,18 +20,18 @@ def create(settings: Settings) -> EngineApp:
     """Return the app of `filter_actions` and `filter_activations`."""
     app = EngineApp(engine_config("ingest", settings))
     kafka, actions, activations = settings.kafka, filter_actions(settings), filter_activations(settings)
-    dead_letters = kafka.topic("dead-letters")
+    dead_letters = {kafka.topic("dead-letters"): PARTITIONS}
     app.forward_agent(
         activations,
         name="filter_activations",
         inputs=(settings.activations.topic,),
-        outputs=(kafka.topic("filtered-activations"), dead_letters),
+        outputs={kafka.topic("filtered-activations"): kafka.partitions, **dead_letters},
     )
     app.forward_agent(
         actions,
         name="filter_actions",
         inputs=(settings.actions.topic,),
-        outputs=(kafka.topic("filtered-actions"), dead_letters),
+        outputs={kafka.topic("filtered-actions"): kafka.partitions, **dead_letters},
     )
     report_status(app, "ingest", settings, lambda _: activations.details())
 

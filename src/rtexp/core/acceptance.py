@@ -77,15 +77,17 @@ class Acceptance:
         self._grace_ms = grace_ms
         self._experiments = {experiment.name: experiment for experiment in experiments}
         # Thousands of experiments, a new snapshot every few seconds: only those that people enter are built.
-        self._histories: dict[tuple[str, str], _History | Rejection] = {}
+        # Names that nobody knows aren't kept: in raw input there may be any number of them.
+        self._histories: dict[tuple[str, str], _History] = {}
 
     def judge(self, experiment: str, group: str, at_ms: int, arrival_ms: int) -> Accepted | Rejection | None:
         """Return where an activation belongs, or why nowhere; None: only a later snapshot can tell."""
         history = self._histories.get((experiment, group))
         if history is None:
-            history = self._histories[experiment, group] = self._history(experiment, group)
-        if isinstance(history, Rejection):
-            return history if self._is_final(arrival_ms) else None
+            found = self._history(experiment, group)
+            if isinstance(found, Rejection):
+                return found if self._is_final(arrival_ms) else None
+            history = self._histories[experiment, group] = found
         accepted = history.at(at_ms)
         if accepted is None:
             return Rejection.OUTSIDE_PERIOD if self._is_final(arrival_ms) else None

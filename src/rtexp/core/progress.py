@@ -5,7 +5,10 @@ Both values are state: what they say depends on the order of the records alone, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PlainWatermarks = tuple[int, int, list[tuple[int, int]]]
 """(sources, watermark of all, [(source, watermark)] in order of source)."""
@@ -105,6 +108,11 @@ class SourceProgress:
     def ignored(self) -> int:
         """How many segments were ignored, because they start above what this reader has."""
         return self._ignored
+
+    @property
+    def next_offsets(self) -> Mapping[int, int]:
+        """By source partition, the raw offset below which this reader has everything."""
+        return self._next_offsets
 
     def expect(self, sources: int) -> None:
         """Wait for this many source partitions."""

@@ -173,5 +173,6 @@ class ForwardAgent:
 
     name: str
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: Mapping[str, int]
+    """By topic, how many partitions the forwarder takes it to have: a worker that is wrong about it doesn't start."""
     forwarder: Forwarder

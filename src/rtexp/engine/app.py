@@ -14,14 +14,14 @@ import faust
 from click.core import ParameterSource
 from faust.app.base import BootStrategy
 
-from rtexp.engine.api import BatchAgent, ForwardAgent, Forwarder, PartitionState
+from rtexp.engine.api import BatchAgent, ForwardAgent, Forwarder, PartitionState, TopicPartition
 from rtexp.engine.dispatch import Dispatcher
 from rtexp.engine.failstop import die, end_after
 from rtexp.engine.logs import limit_client_logs
 from rtexp.engine.transport import BatchTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import TextIO
 
     from rtexp.engine.config import EngineConfig
@@ -112,9 +112,12 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         return declare
 
     def forward_agent(
-        self, forwarder: Forwarder, *, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
+        self, forwarder: Forwarder, *, name: str, inputs: tuple[str, ...], outputs: Mapping[str, int]
     ) -> None:
-        """Declare a forward agent: ``forwarder`` serves all partitions that this worker gets."""
+        """Declare a forward agent: ``forwarder`` serves all partitions that this worker gets.
+
+        ``outputs`` are topics, with the partitions that it takes each to have.
+        """
         self.dispatcher.add_forward_agent(ForwardAgent(name, inputs, outputs, forwarder))
 
     async def on_start(self) -> None:
@@ -167,6 +170,10 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
     def owns(self, topic: str, partition: int) -> bool:
         """Tell whether a partition is assigned to this worker now."""
         return self.dispatcher.owns(topic, partition)
+
+    async def ends(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Ask the broker for the ends of any partitions; only where there are live tasks. KafkaError."""
+        return await self.dispatcher.ends(tps)
 
     @property
     def directory(self) -> Path:

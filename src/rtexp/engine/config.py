@@ -35,6 +35,8 @@ class EngineConfig:
     """Per partition and fetch."""
     fetch_records: int = 4_000
     """Records that the client hands over in one list, about; there may be several lists in one call."""
+    held_too_long: float = 3.5 * 86_400.0
+    """Records that wait for longer, since they were written, are warned of: half of their topic's retention."""
     store_max_age: float = 12 * 3600.0
     """A local store last written longer ago than this is wiped: half of the topic's delete.retention.ms,
     after which tombstones that it never saw may be gone."""

@@ -144,7 +144,8 @@ class Dispatcher:
             # The client had handed over everything up to `position` by then, and all of it has been fed above.
             runner.saw_end(tp, end.end, reached_ms=end.polled_ms if end.position >= end.end else None)
         elif (task := self._task(tp)) is not None and task.phase in (Phase.REWINDING, Phase.LIVE):
-            task.saw_end(tp.topic, end.end)
+            # A position from before a seek that is still to come says nothing about what the task was fed.
+            task.saw_end(tp.topic, end.end, position=0 if tp in self._seeks else end.position)
 
     # -- partitions come and go ---------------------------------------------------------------------------
 
@@ -211,12 +212,13 @@ class Dispatcher:
         tps = task.input_partitions()
         bounds = await self._thread.offsets(tps)
         for tp in tps:
-            position = task.next_offset(tp.topic)
-            if not bounds.first[tp] <= position <= bounds.end[tp]:
+            position, mark = task.next_offset(tp.topic), task.mark(tp.topic)
+            if not bounds.first[tp] <= position <= max(position, mark) <= bounds.end[tp]:
                 raise StateError(
                     f"{task.agent.table}/{task.partition} goes on at {position} of {tp.topic}/{tp.partition}, whose "
                     f"log holds {bounds.first[tp]} to {bounds.end[tp]}: retention is too short, or the topic was "
-                    "made anew. Start with a new [kafka] prefix and replay, or give back the topic"
+                    f"made anew (it had been counted up to {mark}). Start with a new [kafka] prefix and replay, or "
+                    "give back the topic"
                 )
         if generation == self._generation:
             self._seeks.update({tp: task.next_offset(tp.topic) for tp in tps})
@@ -308,6 +310,10 @@ class Dispatcher:
         }
         if marks:
             await self._thread.commit_with_metadata(marks)
+
+    async def ends(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Ask the broker for the ends of any partitions; only once partitions have been assigned. KafkaError."""
+        return (await self._thread.offsets(tps)).end
 
     def status(self) -> list[TaskStatus]:
         """Say what every task of this worker is doing."""

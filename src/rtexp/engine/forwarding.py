@@ -49,7 +49,7 @@ class ForwardRunner:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """Connect."""
+        """Connect. StateError if an output is cut into other partitions than those that the forwarder sends to."""
         config = self._config
         self._producer = AIOKafkaProducer(
             bootstrap_servers=list(config.brokers),
@@ -62,7 +62,16 @@ class ForwardRunner:
             linger_ms=0,
             **config.connection,
         )
-        await self._producer.start()
+        async with asyncio.timeout(config.transaction_timeout):  # the client itself would try for ever
+            await self._producer.start()
+        for topic, partitions in self.agent.outputs.items():
+            found = len(await self._producer.partitions_for(topic))
+            # With fewer than there are, rows would go to other places than those before them, and nobody would say so.
+            if found != partitions:
+                raise StateError(
+                    f"{topic} has {found} partitions, but this worker is set to send to {partitions}: put [kafka] "
+                    "partitions back to what it was, or begin anew with another [kafka] prefix"
+                )
 
     def assign(
         self, starts: Mapping[TopicPartition, Commit | None], log_starts: Mapping[TopicPartition, int],

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
@@ -82,16 +82,15 @@ class _Reader:
 
     async def _bounds_and_incarnation(self, producer: FencedProducer) -> tuple[int, int, str]:
         begin, end = await self._bounds()
-        if begin == end == 0:
-            first = Output(
+        record = await self._first_record(begin, end)
+        if record is None and begin == 0:
+            # It is new; or whoever began it was killed or fenced before its first commit, and left nothing but marks.
+            birth = Output(
                 self._tp.topic, self._tp.partition, uuid.uuid4().hex.encode(), changelog.INCARNATION
             )
-            await producer.transact([first])
-            begin, end = await self._bounds_after_first()
-        record = None
-        async for batch in self._read(begin, end):
-            record = batch[0]
-            break
+            await producer.transact([birth])
+            begin, end = await self._bounds_beyond(end)
+            record = await self._first_record(begin, end)
         if record is None or record.key != changelog.INCARNATION or record.value is None:
             raise StateError(
                 f"{self._tp.topic}/{self._tp.partition} doesn't begin with its incarnation: it isn't a changelog "
@@ -99,12 +98,18 @@ class _Reader:
             )
         return begin, end, record.value.decode()
 
-    async def _bounds_after_first(self) -> tuple[int, int]:
+    async def _first_record(self, begin: int, end: int) -> Any:
+        """Return the first committed record; None where there is none."""
+        async for batch in self._read(begin, end):
+            return batch[0]
+        return None
+
+    async def _bounds_beyond(self, before: int) -> tuple[int, int]:
         """Wait until the first record shows: a commit returns before its mark stands in the partition."""
         deadline = time.monotonic() + STALLED_SECONDS
         while time.monotonic() < deadline:
             begin, end = await self._bounds()
-            if end > begin:
+            if end > before:
                 return begin, end
             await asyncio.sleep(0.01)
         raise FatalError(f"{self._tp.topic}/{self._tp.partition}: its first record doesn't show")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WARN_AGAIN_SECONDS = 600.0
 SLICE_SECONDS = 0.05
 """Encoding pages gives the event loop back after this long."""
 
@@ -58,6 +59,7 @@ class _Waiting(NamedTuple):
     next_offset: int
     batch: Any
     size: int
+    written_ms: int
 
 
 class _Input:
@@ -69,7 +71,7 @@ class _Input:
         self.fetched = start
         """Next offset to take from the transport."""
         self.applied = start
-        """Next offset after the last one that is in the state."""
+        """Next offset after the last one that is in the state; or behind marks of transactions that follow it."""
         self.mark = mark
         """Next offset after the last one whose outputs are committed."""
         self.end = -1
@@ -84,7 +86,7 @@ class _Input:
         """
         due = []
         while self.waiting and room > 0 and state.is_due(topic, self.waiting[0].batch):
-            next_offset, batch, size = self.waiting.popleft()
+            next_offset, batch, size, _ = self.waiting.popleft()
             due.append(batch)
             self.applied = next_offset
             self.rows -= batch.rows
@@ -135,6 +137,7 @@ class PartitionTask:
         share = (partition % 16 + 1) / 16
         self._checkpoint_at = time.monotonic() + config.checkpoint_interval * share
         self._unsaved = False
+        self._warn_at = 0.0
 
     # -- opening ------------------------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class PartitionTask:
             if value is None:
                 raise StateError(f"{topic}/{self.partition} holds an empty record at {record.offset}")
             batch = decode(topic, value)
-            source.waiting.append(_Waiting(record.offset + 1, batch, len(value)))
+            source.waiting.append(_Waiting(record.offset + 1, batch, len(value), record.timestamp))
             source.fetched = record.offset + 1
             source.rows += batch.rows
             source.bytes += len(value)
@@ -250,9 +253,22 @@ class PartitionTask:
         """Return the offset that the transport has to hand over next."""
         return self._inputs[topic].fetched
 
-    def saw_end(self, topic: str, end: int) -> None:
-        """Take note of an input's end, for status only."""
-        self._inputs[topic].end = end
+    def mark(self, topic: str) -> int:
+        """Return the offset up to which an input's outputs are committed: a rewind must come to it."""
+        return self._inputs[topic].mark
+
+    def saw_end(self, topic: str, end: int, *, position: int = 0) -> None:
+        """Take note of an input's end, and of ``position``, below which there is no record that wasn't fed.
+
+        Marks of transactions may stand between the last record and ``position``. Were they not passed, it would
+        look as if records were missing once retention has removed all that was read, and the marks.
+        """
+        source = self._inputs[topic]
+        source.end = end
+        if self.phase is Phase.REWINDING:
+            position = min(position, source.mark)
+        if source.fetched == source.applied < position:
+            source.fetched = source.applied = position
 
     # -- flushing -----------------------------------------------------------------------------------------
 
@@ -282,7 +298,22 @@ class PartitionTask:
             if checkpoint or self._moved():
                 await self._commit(outputs, checkpoint=checkpoint)
                 self.sensors.flushed(time.monotonic() - started)
+            self._warn_of_held()
             return full
+
+    def _warn_of_held(self) -> None:
+        """Warn, now and then, of records that wait until retention may soon take them."""
+        if time.monotonic() < self._warn_at:
+            return
+        for topic, source in self._inputs.items():
+            held_s = time.time() - source.waiting[0].written_ms / 1000 if source.waiting else 0.0
+            if held_s > self._config.held_too_long:
+                log.warning(
+                    "%s/%s has waited at offset %s for %.1f days, and retention will take what isn't counted in time: "
+                    "see why the other inputs of %s stand still, or raise the topic's retention.ms meanwhile",
+                    topic, self.partition, source.applied, held_s / 86_400, self.agent.name,
+                )  # fmt: skip
+                self._warn_at = time.monotonic() + WARN_AGAIN_SECONDS
 
     def _apply(self) -> bool:
         room = self._config.flush_rows
@@ -320,8 +351,8 @@ class PartitionTask:
             saved.append(self._record(changelog.CHECKPOINT, position))
         metadata = await self._producer.transact([*outputs, *saved, self._record(changelog.MARKER, position)])
         self._position = metadata[-1].offset + 1
-        for source in self._inputs.values():
-            source.mark = source.applied
+        for topic, offset in applied.items():
+            self._inputs[topic].mark = offset
         self._unsaved = True
         if checkpoint:
             await self._save(pages, position)
@@ -378,7 +409,7 @@ class PartitionTask:
 
     async def close(self, *, clean: bool = False) -> None:
         """Stop. ``clean``: with a last flush and a checkpoint, so that nothing needs to be rewound."""
-        if clean and self.phase is Phase.LIVE and not self.paused:
+        if clean and self.phase is Phase.LIVE:
             await self._save_all()
         async with self._lock:
             if self.phase is Phase.CLOSED:
@@ -394,8 +425,11 @@ class PartitionTask:
     async def _save_all(self) -> None:
         try:
             await self.flush()
-            if self._unsaved:
-                await self.flush(checkpoint=True)
+            async with self._lock:
+                # Paused or not: all workers of a job may be stopped at once, and those that leave first make the
+                # others pause. Should somebody have opened the partition since, we are fenced.
+                if self._unsaved:
+                    await self._commit(self._state.collect(), checkpoint=True)
         except FatalError as exc:
             if not isinstance(exc.__cause__, ProducerFenced):
                 raise
@@ -432,6 +466,9 @@ class PartitionTask:
             for topic, source in self._inputs.items()
         }
         details |= state.details
+        details["oldest_held_ms"] = min(
+            (source.waiting[0].written_ms for source in self._inputs.values() if source.waiting), default=None
+        )
         details["rewind_left"] = sum(source.mark - source.applied for source in self._inputs.values())
         details["state_bytes"] = self._store.size_bytes()
         return TaskStatus(

@@ -27,6 +27,7 @@ class FencedProducer:
 
     def __init__(self, config: EngineConfig, transactional_id: str) -> None:
         self._timeout = config.transaction_timeout
+        self._id = transactional_id
         self._producer = AIOKafkaProducer(
             bootstrap_servers=list(config.brokers),
             transactional_id=transactional_id,
@@ -38,8 +39,20 @@ class FencedProducer:
         )
 
     async def start(self) -> None:
-        """Fence earlier owners; after this nothing of theirs can be committed any more."""
-        await self._producer.start()
+        """Fence earlier owners; after this nothing of theirs can be committed any more.
+
+        FatalError if that isn't done in time: the client itself would ask for a coordinator for ever, and the
+        partition would be nobody's without a word.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._producer.start()
+        except Exception as exc:
+            raise FatalError(
+                f"no transactions could be had as {self._id} ({type(exc).__name__}: {exc}): can the brokers be "
+                "reached, may this user write with that transactional id, and are there as many brokers as their "
+                "transaction.state.log.replication.factor?"
+            ) from exc
 
     async def transact(self, outputs: Iterable[Output]) -> list[Any]:
         """Send all outputs in one transaction; return their metadata (offsets) once it is committed."""

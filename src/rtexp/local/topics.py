@@ -73,11 +73,18 @@ def topics_of(settings: Settings) -> list[Topic]:
 def _compacted(segment_mb: int) -> dict[str, str]:
     # The segment that is written to is never compacted. By default it grows to 1 GB: a recovery would read
     # all of that, though a few MB of it still matter.
-    return {"cleanup.policy": "compact", "segment.bytes": str(segment_mb * _MB)}
+    return {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(segment_mb * _MB),
+        # Twice the age at which the engine wipes a local store, whatever the broker's own default is: a store that
+        # missed tombstones would bring back what is gone.
+        "delete.retention.ms": str(_DAY_MS),
+    }
 
 
 def _deleted(days: int) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS)}
+    # By time alone: a broker's default limit of bytes would take what a job has yet to read.
+    return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS), "retention.bytes": "-1"}
 
 
 def missing(wanted: Sequence[Topic], existing: Mapping[str, Existing]) -> list[Topic]:

@@ -31,7 +31,10 @@ _LAYOUT = 1
 
 
 class UsersPage(msgspec.Struct, array_like=True, frozen=True):
-    """Users in order of their names, and their triggers in order of (user, experiment, period, group)."""
+    """Users in order of their names, and their triggers in order of (user, experiment, period, group).
+
+    A user with very many triggers stands in several pages, with some of them in each.
+    """
 
     users: list[str]
     newest_hours: bytes
@@ -40,7 +43,7 @@ class UsersPage(msgspec.Struct, array_like=True, frozen=True):
     older_hours: bytes
     older_counts: bytes
     trigger_counts: bytes
-    """uint32: how many triggers each user has."""
+    """uint32: how many triggers each user has here."""
     groups: list[GroupName]
     """(experiment, period start in epoch ms, group) of all these triggers."""
     trigger_groups: bytes
@@ -115,33 +118,60 @@ def _encode_sorted(
             continue
         some = names[first:end]
         encoded = USERS.encode(pages.body(page, some))
-        if len(encoded) <= MAX_PAGE_BYTES or len(some) == 1:
+        if len(encoded) <= MAX_PAGE_BYTES:
             yield [encoded]
+        elif len(some) == 1:
+            triggers = slice(0, pages.triggers_of(page))
+            yield list(_encode_one_user(users, rows[first:end], some, group_ranks, triggers))
         else:
             halves = np.array([0, len(some) // 2, len(some)], np.int64)
             parts = _encode_sorted(users, rows[first:end], some, halves, group_ranks)
             yield [value for part in parts for value in part]
 
 
-class _UserColumns:
-    """Columns of several pages, one after the other: computed together, cut out page by page."""
+def _encode_one_user(
+    users: ColumnarUsers, row: Ints, name: list[str], group_ranks: Ints, triggers: slice
+) -> Iterator[bytes]:
+    """Yield one user in parts with some of the triggers each: a name that thousands of people share has too many."""
+    columns = _UserColumns(users, row, np.array([0, 1]), group_ranks, triggers)
+    encoded = USERS.encode(columns.body(0, name))
+    if len(encoded) <= MAX_PAGE_BYTES or columns.triggers_of(0) <= 1:
+        yield encoded
+        return
+    middle = (triggers.start + triggers.stop) // 2
+    for half in (slice(triggers.start, middle), slice(middle, triggers.stop)):
+        yield from _encode_one_user(users, row, name, group_ranks, half)
 
-    def __init__(self, users: ColumnarUsers, rows: Ints, starts: Ints, group_ranks: Ints) -> None:
+
+class _UserColumns:
+    """Columns of several pages, one after the other: computed together, cut out page by page.
+
+    ``some`` leaves out all but these of the triggers, in the order of the pages.
+    """
+
+    def __init__(
+        self,
+        users: ColumnarUsers,
+        rows: Ints,
+        starts: Ints,
+        group_ranks: Ints,
+        some: slice = slice(None),
+    ) -> None:
         self._users = users
         self._starts = starts
         self._hours = [column.astype("<i4") for column in users.live_hours(rows)]
-        triggers = self._order_triggers(users, rows, group_ranks)
+        triggers = self._order_triggers(users, rows, group_ranks, some)
         columns = users.triggers
         self._triggered = columns.at_ms[triggers].astype("<i8")
         self._arrivals = columns.arrival_ms[triggers].astype("<i8")
         self._ends = columns.end_ms[triggers].astype("<i8")
         self._index_counts(columns.counts[triggers])
 
-    def _order_triggers(self, users: ColumnarUsers, rows: Ints, group_ranks: Ints) -> Ints:
+    def _order_triggers(self, users: ColumnarUsers, rows: Ints, group_ranks: Ints, some: slice) -> Ints:
         """Find the triggers, their order, their bounds by page, and the groups of each page."""
         owners, triggers = users.triggers.of(rows)
         ranks = group_ranks[users.triggers.group[triggers]]
-        order = stable_order(owners << 32 | ranks)
+        order = stable_order(owners << 32 | ranks)[some]
         owners, triggers, ranks = owners[order], triggers[order], ranks[order]
         self._per_user = np.bincount(owners, minlength=len(rows)).astype("<u4")
         self._trigger_starts = np.searchsorted(owners, self._starts)
@@ -168,6 +198,10 @@ class _UserColumns:
         self._counts = counts[triggers, events].astype("<i4")
         self._count_starts = np.searchsorted(triggers, self._trigger_starts)
 
+    def triggers_of(self, page: int) -> int:
+        """Return how many triggers the users of a page have, as far as they are here."""
+        return int(self._trigger_starts[page + 1] - self._trigger_starts[page])
+
     def body(self, page: int, names: list[str]) -> UsersPage:
         users = slice(self._starts[page], self._starts[page + 1])
         triggers = slice(self._trigger_starts[page], self._trigger_starts[page + 1])
@@ -193,7 +227,7 @@ class _UserColumns:
 
 
 def load_users(users: ColumnarUsers, page: UsersPage) -> None:
-    """Add the users of a page; none of them may be there yet."""
+    """Add the users of a page; none of their triggers may be there yet."""
     rows = users.rows_of(page.users)
     caps = users.caps
     caps.newest[rows] = np.frombuffer(page.newest_hours, "<i4")

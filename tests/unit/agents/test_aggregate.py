@@ -343,6 +343,15 @@ def test_an_empty_checkpoint_is_a_beginning(state: AggregateState) -> None:
     assert sent(state.collect()).keys() == {EXPOSED}
 
 
+def test_a_partition_that_the_settings_do_not_know_is_refused() -> None:
+    settings = Settings(kafka=KafkaSettings(partitions=3))
+    aggregate_state(settings, 2)
+    with pytest.raises(
+        StateError, match=r"filtered-actions has a partition 3, but \[kafka\] partitions is 3"
+    ):
+        aggregate_state(settings, 3)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

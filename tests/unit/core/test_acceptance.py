@@ -121,3 +121,13 @@ def test_what_an_old_snapshot_accepts_or_finds_too_late_need_not_wait() -> None:
     judge = acceptance(as_of_ms=0, wait_ms=1_000).judge
     assert isinstance(judge("feed", "control", 150, 150), Accepted)
     assert judge("feed", "control", 150, 5_000) is Rejection.LATE_ACTIVATION
+
+
+def test_names_that_nobody_knows_are_not_remembered() -> None:
+    """Raw input may bring a new one with every record, for as long as there is no newer snapshot."""
+    judging = acceptance()
+    for number in range(100):
+        assert judging.judge(f"other-{number}", "control", 150, 500) is Rejection.UNKNOWN_EXPERIMENT
+        assert judging.judge("feed", f"other-{number}", 150, 500) is Rejection.UNKNOWN_GROUP
+        assert isinstance(judging.judge("feed", "control", 150, 150), Accepted)
+    assert list(judging._histories) == [("feed", "control")]

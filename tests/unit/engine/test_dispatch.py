@@ -278,6 +278,65 @@ async def test_a_position_outside_of_the_log_is_refused_with_advice(
         await dispatcher.assigned(inputs(0), thread)
 
 
+async def test_a_log_that_ends_before_the_marker_is_refused_as_no_rewind_would_end(
+    world: World, dispatcher: Dispatcher, thread: FakeThread, died: list[str]
+) -> None:
+    world.heads[0] = head({LEFT: 2, RIGHT: 0}, {LEFT: 5, RIGHT: 0})
+    thread.end[TopicPartition(LEFT, 0)] = 4
+    await dispatcher.assigned(inputs(0), thread)
+    await until(lambda: bool(died))
+    assert "goes on at 2 of left/0, whose log holds 0 to 4" in died[0]
+    assert "counted up to 5" in died[0]
+
+
+async def test_marks_of_transactions_behind_the_last_record_are_passed(
+    world: World, dispatcher: Dispatcher, thread: FakeThread
+) -> None:
+    #  left   a  b  (mark)            then retention removes all three
+    left = TopicPartition(LEFT, 0)
+    await dispatcher.assigned(inputs(0), thread)
+    await fetching(dispatcher, *inputs(0))
+    [task] = dispatcher.tasks("ledger")
+    dispatcher.dispatch({left: records("a", "b")}, {left: End(3, 3, 0)})
+    assert task.next_offset(LEFT) == 2, "not while a record waits: what is forgotten must be fetched again"
+    await task.flush()
+    dispatcher.dispatch({}, {left: End(3, 3, 0)})
+    await task.flush()
+    assert world.producer().transactions[-1][-1].value == changelog.encode_position("s1", {LEFT: 3, RIGHT: 0})
+    await dispatcher.revoked()
+    thread.first[left] = 3
+    await dispatcher.assigned(inputs(0), thread)
+    assert (await fetching(dispatcher, *inputs(0)))[left] == 3
+
+
+async def test_a_rewind_comes_to_a_marker_behind_marks_of_transactions_and_not_beyond(
+    world: World, dispatcher: Dispatcher, thread: FakeThread
+) -> None:
+    left = TopicPartition(LEFT, 0)
+    world.heads[0] = head({LEFT: 0, RIGHT: 0}, {LEFT: 3, RIGHT: 0})
+    await dispatcher.assigned(inputs(0), thread)
+    await fetching(dispatcher, left)
+    [task] = dispatcher._tasks.values()
+    dispatcher.dispatch({left: records("a", "b")}, {left: End(4, 4, 0)})
+    await task.flush()
+    assert phases(dispatcher) == {0: "rewinding"}
+    dispatcher.dispatch({}, {left: End(4, 4, 0)})
+    assert task.next_offset(LEFT) == 3
+    await task.flush()
+    assert phases(dispatcher) == {0: "live"}
+
+
+async def test_a_position_from_before_a_seek_passes_nothing(
+    dispatcher: Dispatcher, thread: FakeThread
+) -> None:
+    """The client begins at what the group has committed, until it is sent to where the task goes on."""
+    left = TopicPartition(LEFT, 0)
+    await dispatcher.assigned(inputs(0), thread)
+    await until(lambda: bool(dispatcher.tasks("ledger")) and not dispatcher.tasks("ledger")[0].paused)
+    dispatcher.dispatch({}, {left: End(7, 9, 0)})
+    assert dispatcher.tasks("ledger")[0].next_offset(LEFT) == 0
+
+
 # -- records ------------------------------------------------------------------------------------------------
 
 

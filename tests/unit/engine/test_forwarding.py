@@ -86,6 +86,9 @@ class FakeClient:
             self.unsettled.append(future)
         return future
 
+    async def partitions_for(self, topic: str) -> set[int]:
+        return set(range({"filtered": 4}[topic]))
+
     async def stop(self) -> None:
         self.stopped = True
 
@@ -97,7 +100,7 @@ class Harness:
         self.copier = Copier()
         self.commits: list[Mapping[TopicPartition, Commit]] = []
         self.group_agrees = True
-        agent = ForwardAgent("copy", ("raw",), ("filtered",), self.copier)
+        agent = ForwardAgent("copy", ("raw",), {"filtered": 4}, self.copier)
         self.runner = ForwardRunner(agent, config(directory, **settings), self._commit)
 
     async def _commit(self, commits: Mapping[TopicPartition, Commit]) -> bool:
@@ -120,6 +123,22 @@ async def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     made = Harness(tmp_path)
     await made.runner.start()
     return made
+
+
+# -- starting -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("partitions", [3, 5])
+async def test_a_worker_that_would_cut_its_output_otherwise_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    monkeypatch.setattr("rtexp.engine.forwarding.AIOKafkaProducer", FakeClient)
+    agent = ForwardAgent("copy", ("raw",), {"filtered": partitions}, Copier())
+    runner = ForwardRunner(agent, config(tmp_path), lambda _: pytest.fail("nothing may be committed"))
+    with pytest.raises(
+        StateError, match=rf"filtered has 4 partitions, but this worker is set to send to {partitions}: put"
+    ):
+        await runner.start()
 
 
 # -- where to begin -----------------------------------------------------------------------------------------
@@ -294,7 +313,7 @@ async def test_the_end_counts_once_all_was_handed_over_at_a_known_time(
     monkeypatch.setattr("rtexp.engine.forwarding.AIOKafkaProducer", FakeClient)
     copier = Copier()
     dispatcher = Dispatcher(config(tmp_path))
-    dispatcher.add_forward_agent(ForwardAgent("copy", ("raw",), ("filtered",), copier))
+    dispatcher.add_forward_agent(ForwardAgent("copy", ("raw",), {"filtered": 4}, copier))
     [runner] = dispatcher._runners.values()
     await runner.start()
     await dispatcher.assigned([RAW], FakeThread())
@@ -311,7 +330,7 @@ async def test_a_topic_has_at_least_the_partitions_that_are_assigned(
     monkeypatch.setattr("rtexp.engine.forwarding.AIOKafkaProducer", FakeClient)
     copier = Copier()
     dispatcher = Dispatcher(config(tmp_path))
-    dispatcher.add_forward_agent(ForwardAgent("copy", ("raw",), ("filtered",), copier))
+    dispatcher.add_forward_agent(ForwardAgent("copy", ("raw",), {"filtered": 4}, copier))
     fifth = TopicPartition("raw", 4)
     await dispatcher.assigned([RAW, fifth], FakeThread(partitions=4))
     assert {tp: partitions for tp, (_, _, partitions) in copier.assigned.items()} == {RAW: 5, fifth: 5}

@@ -242,6 +242,19 @@ async def test_a_changelog_without_records_gets_its_incarnation_first(
     assert (head.checkpoint, head.marker) == (b"", b"")
 
 
+async def test_a_changelog_whose_first_transaction_was_aborted_gets_its_incarnation_after_all(
+    store: PartitionStore, patch: pytest.MonkeyPatch
+) -> None:
+    """Killed or fenced before the first commit: what was sent can't be read, but took its offsets."""
+    log = FakeLog([None, None])
+    head = await replay(log, store, patch)
+    [birth] = log.entries
+    assert (birth.offset, birth.key) == (2, changelog.INCARNATION)
+    assert birth.value is not None
+    assert head.incarnation == birth.value.decode()
+    assert (await replay(log, store, patch)).incarnation == head.incarnation
+
+
 async def test_two_changelogs_are_never_of_one_incarnation(
     store: PartitionStore, patch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -243,6 +244,23 @@ async def test_an_open_task_takes_nothing_before_its_inputs_were_sought(world: W
     assert world.producer().transactions == []
 
 
+async def test_records_held_for_half_of_their_retention_are_warned_of_once_in_a_while(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written_ms = int((time.time() - 4000) * 1000)
+    task = await open_task(world, tmp_path, held_too_long=5000.0)
+    task.feed(RIGHT, [Rec(0, b"x@9", written_ms)])
+    await task.flush()
+    assert caplog.records == []
+    assert task.status().details["oldest_held_ms"] == written_ms
+    task = await open_task(World(), tmp_path / "other", held_too_long=3000.0)
+    task.feed(RIGHT, [Rec(0, b"x", written_ms), Rec(1, b"y@9", written_ms)])
+    await task.flush()
+    await task.flush()
+    [warning] = caplog.records
+    assert "right/0 has waited at offset 1 for 0.0 days" in warning.getMessage()
+
+
 # -- rewinding ----------------------------------------------------------------------------------------------
 
 
@@ -452,6 +470,27 @@ async def test_a_clean_stop_flushes_and_takes_a_checkpoint(world: World, tmp_pat
     assert keys(last)[-2:] == [changelog.CHECKPOINT, changelog.MARKER]
     assert last[-1].value == last[-2].value == position(left=1, right=0)
     assert [o.value for t in world.producer().transactions for o in t if o.topic == OUT] == [b"a"]
+
+
+@pytest.mark.parametrize("fenced", [False, True])
+async def test_a_clean_stop_between_two_assignments_takes_a_checkpoint_unless_somebody_was_quicker(
+    world: World, tmp_path: Path, *, fenced: bool
+) -> None:
+    task = await open_task(world, tmp_path)
+    task.feed(LEFT, records("a"))
+    await task.flush()
+    task.feed(LEFT, records("b", start=1))
+    await task.pause()
+    world.producer().fenced = fenced
+    await task.close(clean=True)
+    later = world.producer().transactions[1:]
+    if fenced:
+        assert later == []
+    else:
+        assert [keys(t)[-2:] for t in later] == [[changelog.CHECKPOINT, changelog.MARKER]]
+        assert later[0][-1].value == position(left=1, right=0)
+        assert OUT not in {output.topic for output in later[0]}
+    assert task.phase is Phase.CLOSED
 
 
 async def test_a_clean_stop_with_nothing_unsaved_writes_nothing(world: World, tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from rtexp.engine.config import EngineConfig
 from rtexp.errors import StateError
 from rtexp.local.topics import Existing, missing, topics_of
 from rtexp.settings import KafkaSettings, PipelineSettings, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETTINGS = Settings(kafka=KafkaSettings(prefix="p", partitions=6))
 TOPICS = {topic.name: topic for topic in topics_of(SETTINGS)}
@@ -30,6 +36,17 @@ def test_partitions_and_clean_up_are_those_of_the_contract() -> None:
         "p.alerts": (1, "delete"),
         "p.dead-letters": (4, "delete"),
     }
+
+
+def test_a_changelog_keeps_tombstones_twice_as_long_as_a_store_may_be_old(tmp_path: Path) -> None:
+    oldest_s = EngineConfig("group", ("broker:1",), tmp_path).store_max_age
+    for name in ("p.aggregate-users-changelog", "p.results-buckets-changelog"):
+        assert int(TOPICS[name].config["delete.retention.ms"]) >= 2 * oldest_s * 1000
+
+
+def test_inputs_of_jobs_are_deleted_by_their_age_alone() -> None:
+    for name in ("p.filtered-actions", "p.filtered-activations", "p.partials"):
+        assert TOPICS[name].config["retention.bytes"] == "-1"
 
 
 @pytest.mark.parametrize(("clock", "config"), [("records", {"retention.ms": "-1"}), ("live", {})])
