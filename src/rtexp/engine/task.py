@@ -265,6 +265,10 @@ class PartitionTask:
         """
         source = self._inputs[topic]
         source.end = end
+        if self.paused:
+            # The client hasn't been sent to where we go on. It may stand at what the group has committed, which is
+            # beyond the checkpoint: what lies between would be missing in the state.
+            return
         if self.phase is Phase.REWINDING:
             position = min(position, source.mark)
         if source.fetched == source.applied < position:

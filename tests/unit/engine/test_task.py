@@ -310,6 +310,16 @@ async def test_rewound_outputs_are_thrown_away_and_later_ones_are_not(behind: Wo
     assert marker.value == position(left=7, right=2)
 
 
+async def test_a_position_of_the_client_passes_nothing_before_the_client_was_sent_to_where_the_task_goes_on(
+    behind: World, tmp_path: Path
+) -> None:
+    """Between opening and resuming: the client stands at what the group has committed, beyond the checkpoint."""
+    task = await open_task(behind, tmp_path)
+    await task.pause()
+    task.saw_end(LEFT, 9, position=5)
+    assert task.next_offset(LEFT) == 2, "what lies between the checkpoint and the marker must be run again"
+
+
 async def test_records_that_end_right_at_the_marker_need_no_seek(behind: World, tmp_path: Path) -> None:
     task = await open_task(behind, tmp_path)
     assert not task.feed(LEFT, records(*"cde", start=2))
