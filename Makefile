@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: help setup venv kafka demo test check lint types imports unit properties integration fault-run faults \
+.PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run faults \
 	bench soak format lock clean
 
 help: ## Show this list
@@ -27,6 +27,9 @@ venv:
 
 kafka:
 	@scripts/setup.sh kafka
+
+mariadb:
+	@scripts/setup.sh mariadb
 
 demo: setup ## Run everything on this machine on generated events (SECONDS=60: end by itself and compare with the truth)
 	@$(BIN)/rtexp demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -51,7 +54,7 @@ unit: venv ## Test single modules, the independent oracle and the documents
 properties: venv ## Test laws on generated input
 	@$(PYTEST) tests/properties --timeout 300
 
-integration: setup ## Test against a real broker, which the tests start
+integration: setup mariadb ## Test against a real broker and a real MariaDB, which the tests start
 	@$(PYTEST) tests/integration --timeout 300
 
 fault-run: setup ## One run of random faults, and scripted runs of deliberately broken engines

@@ -6,6 +6,8 @@ player has rounds, and `retention_1` and `retention_7` where the player came bac
 output directory, replays the events, waits until all are counted, and adds up the cells.
 
     python examples/public_data_set.py cookie_cats.csv out --golden
+
+Results go to SQLite in that directory, or to an empty database elsewhere: --store mysql+pymysql://user@host/name.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ prefix = "cookie-cats"
 partitions = 4
 
 [store]
-url = "sqlite:///{directory}/rtexp.db"
+{store}
 
 [actions]
 topic = "cookie-cats-actions"
@@ -110,6 +112,10 @@ def main() -> int:
     parser.add_argument("directory", type=Path, help="where events, configuration and results go")
     parser.add_argument("--broker", default="127.0.0.1:9092", help="started there if none answers")
     parser.add_argument(
+        "--store", metavar="URL", help="an empty database, instead of SQLite in the directory"
+    )
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password of --store")
+    parser.add_argument(
         "--golden", action="store_true", help="fail unless the totals are those of the data set"
     )
     arguments = parser.parse_args()
@@ -118,7 +124,8 @@ def main() -> int:
     directory = arguments.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    write_inputs(read_players(arguments.csv), directory, arguments.broker)
+    store = store_settings(arguments.store or f"sqlite:///{directory}/rtexp.db", arguments.password_file)
+    write_inputs(read_players(arguments.csv), directory, arguments.broker, store)
     say("events written", started)
     with Running(directory):
         rtexp(directory, *REPLAY, *(f"{option}={directory / name}" for option, name in INPUTS.items()))
@@ -164,13 +171,22 @@ def read_players(path: Path) -> list[Player]:
         ]
 
 
-def write_inputs(players: Sequence[Player], directory: Path, broker: str) -> None:
+def store_settings(url: str, password_file: Path | None) -> str:
+    """Return the lines of [store]; JSON writes a text as TOML does."""
+    lines = [f"url = {json.dumps(url)}"]
+    if password_file is not None:
+        lines.append(f"password_file = {json.dumps(str(password_file.resolve()))}")
+    return "\n".join(lines)
+
+
+def write_inputs(players: Sequence[Player], directory: Path, broker: str, store: str) -> None:
     """Write events in order of time, the experiment and the configuration."""
     if max(player.rounds for player in players) > MOST_ROUNDS:
         raise SystemExit(
             f"a player has more than {MOST_ROUNDS} rounds, which don't fit between the ramp and day 1"
         )
-    (directory / "rtexp.toml").write_text(CONFIG.format(broker=broker, directory=directory), encoding="utf-8")
+    config = CONFIG.format(broker=broker, directory=directory, store=store)
+    (directory / "rtexp.toml").write_text(config, encoding="utf-8")
     (directory / "experiments.yaml").write_text(EXPERIMENTS, encoding="utf-8")
     with (directory / "activations.jsonl").open("wb") as file:
         file.writelines(activations(players))

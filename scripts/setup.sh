@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make .venv from the pinned requirements and fetch Apache Kafka. Quick when nothing changed, safe to repeat
-# and to interrupt: a stamp is written last, and names the content that it stands for.
-# Usage: scripts/setup.sh [venv] [kafka]     PYTHON=… chooses the interpreter
+# Make .venv from the pinned requirements, fetch Apache Kafka, and find a MariaDB for the tests. Quick when nothing
+# changed, safe to repeat and to interrupt: a stamp is written last, and names the content that it stands for.
+# Usage: scripts/setup.sh [venv] [kafka] [mariadb]     PYTHON=… chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=$PWD
@@ -112,10 +112,23 @@ setup_kafka() {
   printf '%s\n' "$want" >$stamp
 }
 
+# The tests start a server of their own. Only programs are installed for it (Debian's package of the service is
+# another one), so nothing starts here or listens on MySQL's port; and nothing is removed: where a MySQL server is
+# installed, Debian allows no second one, and then this fails instead.
+setup_mariadb() {
+  [ -n "${RTEXP_TEST_SQL:-}" ] && return # a server to test on was named
+  local PATH=$PATH:/usr/sbin:/usr/local/sbin
+  have_mariadb() { command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null &&
+    command -v my_print_defaults >/dev/null; }
+  have_mariadb || apt_install --no-remove mariadb-server-core mariadb-client-core || true
+  have_mariadb || die "the tests need the programs of MariaDB 10.6 or newer: install them (Debian: mariadb-server-core \
+and mariadb-client-core), or name a server to test on: RTEXP_TEST_SQL=mysql+pymysql://root:…@127.0.0.1:3306"
+}
+
 [ $# -gt 0 ] || set -- venv kafka
 for part in "$@"; do
   case $part in
-    venv | kafka) "setup_$part" ;;
-    *) die "no such part: $part (venv, kafka)" ;;
+    venv | kafka | mariadb) "setup_$part" ;;
+    *) die "no such part: $part (venv, kafka, mariadb)" ;;
   esac
 done

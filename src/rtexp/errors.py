@@ -11,6 +11,7 @@
     │   └── SemanticsChanged     settings or step changed in mid-flight: stop, and say how to go on
     ├── FatalError        sending, committing or storing failed: end the process, the marker makes that safe
     └── StoreUnavailable  SQL or a broker doesn't answer: retry with back-off, report not ready
+        └── StoreRefused         SQL answers, but not to this login: at start a ConfigError, later retried
 """
 
 from __future__ import annotations
@@ -79,3 +80,9 @@ class StoreUnavailable(RtexpError):  # noqa: N818
     """SQL, or a broker, doesn't answer now; try again later."""
 
     code = "store-unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """SQL refuses login, database or right; people must change something, here or there."""
+
+    code = "store-refused"

@@ -26,7 +26,7 @@ from rtexp.settings import (
     StoreSettings,
     as_toml,
 )
-from rtexp.store.engine import opened, writing
+from rtexp.store.engine import opened, writing_alone
 from rtexp.store.metadata import load
 from rtexp.store.migrate import upgrade
 
@@ -42,8 +42,15 @@ READY = "live; rewound"
 
 
 def make_settings(
-    directory: Path, broker: str, prefix: str, *, partitions: int = 6, checkpoint_seconds: float = 3.0
+    directory: Path,
+    broker: str,
+    prefix: str,
+    *,
+    partitions: int = 6,
+    checkpoint_seconds: float = 3.0,
+    store: StoreSettings | None = None,
 ) -> Settings:
+    """Settings of a run of its own; without a ``store``, with SQLite in its directory."""
     return Settings(
         kafka=KafkaSettings(
             brokers=(broker,), prefix=prefix, partitions=partitions, session_timeout_seconds=SESSION_SECONDS
@@ -54,7 +61,7 @@ def make_settings(
             clock="records", checkpoint_seconds=checkpoint_seconds, flush_interval_ms=200, flush_rows=2000
         ),
         metadata=MetadataSettings(poll_seconds=1.0),
-        store=StoreSettings(url=f"sqlite:///{directory}/rtexp.db"),
+        store=store or StoreSettings(url=f"sqlite:///{directory}/rtexp.db"),
         data=DataSettings(directory=directory / "data"),
     )
 
@@ -175,7 +182,7 @@ class Cluster:
         await create_topics(self.settings)
         with opened(self.settings.store) as engine:
             upgrade(engine)
-            with writing(engine) as connection:
+            with writing_alone(engine) as connection:
                 load(
                     connection,
                     list(experiments),

@@ -26,7 +26,7 @@ from rtexp.records import status as status_records
 from rtexp.records.snapshot import Allocation
 from rtexp.store.cells import read_cells
 from rtexp.store.definitions import Experiment
-from rtexp.store.engine import opened, reading, writing
+from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Pipeline(Cluster):
 
     def add(self, experiment: Experiment) -> None:
         """Create an experiment in SQL, as a person would while everything runs."""
-        with opened(self.settings.store) as engine, writing(engine) as connection:
+        with opened(self.settings.store) as engine, writing_alone(engine) as connection:
             load(connection, [experiment], pipeline=self.settings.pipeline, now_ms=now_ms())
 
     async def send(self, records: Iterable[RawRecord], *, marker_ms: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """What counts, by the whole pipeline: raw topics in, SQL out, on a real broker with workers of their own.
 
 Most cases share one pipeline, whose clock is that of the records: each takes the next hours of it, and an
-experiment and users of its own.
+experiment and users of its own. All of it runs twice, with its experiments and cells in SQLite and on a server.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import signal
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -39,11 +39,14 @@ from rtexp.local.raw_records import partition_of
 from rtexp.local.story import Story
 from rtexp.local.topics import create_topics
 from rtexp.local.truth import Rules
+from rtexp.records.snapshot import Allocation
+from rtexp.store.definitions import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tests.integration.conftest import NewStore
     from tests.integration.pipelines import DeadLetter
     from tests.oracle import cells as oracle
 
@@ -66,14 +69,21 @@ PARTITIONS = 3
 IDLE, OF_PARTITIONS = 5, 8
 """Generated users avoid one partition of eight, so that it never gets a record where there are eight."""
 
+EVENTS_MUCH_ALIKE = ("Click", "clíck", "cli\u0301ck", "click ")
+GROUPS_MUCH_ALIKE = (CONTROL, TREATMENT, "Treatment", "treatmént", "treatment ")
+EXPERIMENTS_MUCH_ALIKE = ("alike", "Alike", "älike", "alike ", "alike\t")
+
 STANDARD_ERROR = 1.0390 / 2 ** (12 / 2)
 
 
 # --- One pipeline for all that can share one, and what the generated stream has become in it
 
 
-def records_settings(directory: Path, broker: str, partitions: int) -> Settings:
-    return make_settings(directory, broker, f"p{uuid4().hex[:8]}", partitions=partitions)
+def records_settings(directory: Path, broker: str, partitions: int, new_store: NewStore) -> Settings:
+    prefix = f"p{uuid4().hex[:8]}"
+    made = make_settings(directory, broker, prefix, partitions=partitions, store=new_store())
+    actions = made.actions.model_copy(update={"tracked": (*made.actions.tracked, *EVENTS_MUCH_ALIKE)})
+    return made.model_copy(update={"actions": actions})
 
 
 @contextmanager
@@ -86,7 +96,8 @@ def pipeline(directory: Path, settings: Settings, jobs: dict[str, int]) -> Itera
 
 
 def generated(settings: Settings) -> list[RawRecord]:
-    generator = Generator(STORY, Rules.of(settings), seed=3, users=1500, records_per_cycle=24_000)
+    rules = replace(Rules.of(settings), tracked=frozenset({"search", "click"}))
+    generator = Generator(STORY, rules, seed=3, users=1500, records_per_cycle=24_000)
     records = (told.record for told in generator.cycle(0))
     return [record for record in records if partition_of(record.key, OF_PARTITIONS) != IDLE]
 
@@ -109,13 +120,15 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-def shared(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def shared(broker: str, new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     directory = tmp_path_factory.mktemp("shared")
-    settings = records_settings(directory, broker, PARTITIONS)
+    settings = records_settings(directory, broker, PARTITIONS, new_store)
     with pipeline(directory, settings, {"ingest": 2, "aggregate": 2, "results": 1}) as made:
 
         async def play() -> Shared:
-            await made.begin([*experiments_of(STORY, 1), *(experiment(name, CASES_MS) for name in CASES)])
+            cases = [experiment(name, CASES_MS) for name in CASES]
+            alike = [much_alike(name) for name in EXPERIMENTS_MUCH_ALIKE]
+            await made.begin([*experiments_of(STORY, 1), *cases, *alike])
             await made.play(generated(settings), rows=2_000)
             await made.send([], marker_ms=CASES_MS)
             assert (await made.counted()).held_actions == 0
@@ -247,6 +260,34 @@ async def test_untracked_events_and_unknown_groups_and_experiments_are_dropped_a
             **markers,
         }
     )
+
+
+def much_alike(name: str) -> Experiment:
+    return Experiment(
+        name, CONTROL, GROUPS_MUCH_ALIKE, tuple(Allocation(g, 20.0, CASES_MS) for g in GROUPS_MUCH_ALIKE)
+    )
+
+
+async def test_names_that_differ_by_case_accents_or_spaces_at_the_end_stay_apart(shared: Shared) -> None:
+    t = shared.hours()
+    records, expected = [], {}
+    for e, name in enumerate(EXPERIMENTS_MUCH_ALIKE):
+        for g, group in enumerate(GROUPS_MUCH_ALIKE):
+            user = f"alike-{e}-{g}"
+            records.append(activation(user, name, t, group))
+            expected[name, group, ""] = (0, 0, 0, 1, 0)
+            for v, event in enumerate(("click", *EVENTS_MUCH_ALIKE)):
+                # The groups differ in how long, the events in how much; of each hour 20 count.
+                times = [t + half * HOUR_MS // 2 + n for half in range(g + 1) for n in range(1, v % 3 + 2)]
+                records += [action(user, at_ms + v * SECOND_MS, event) for at_ms in times]
+                expected[name, group, event] = (len(times), 1, len(times) ** 2, 0, 0)
+    await shared.pipeline.send(sorted(records), marker_ms=t + 4 * HOUR_MS)
+    await shared.pipeline.counted()
+    found: defaultdict[tuple[str, str, str], Counter[int]] = defaultdict(Counter)
+    for row in shared.pipeline.rows():
+        if row.experiment in EXPERIMENTS_MUCH_ALIKE:
+            found[row.experiment, row.group_name, row.event].update(dict(enumerate(row[5:10])))
+    assert {key: tuple(sums[n] for n in range(5)) for key, sums in found.items()} == expected
 
 
 def three_hours(name: str, start_ms: int) -> list[list[RawRecord]]:
@@ -395,9 +436,9 @@ def owners_of_raw(board: Any, *, since_ms: int) -> list[str]:
 
 
 async def test_one_partition_and_one_worker_count_the_same(
-    shared: Shared, broker: str, tmp_path: Path
+    shared: Shared, broker: str, new_store: NewStore, tmp_path: Path
 ) -> None:
-    settings = records_settings(tmp_path, broker, partitions=1)
+    settings = records_settings(tmp_path, broker, 1, new_store)
     with pipeline(tmp_path, settings, {"ingest": 1, "aggregate": 1, "results": 1}) as made:
         await made.begin(experiments_of(STORY, 1))
         await made.play(generated(settings), rows=10_000)
@@ -409,7 +450,7 @@ async def test_one_partition_and_one_worker_count_the_same(
 async def test_a_raw_topic_that_was_made_again_stops_the_job_instead_of_vanishing(
     broker: str, tmp_path: Path
 ) -> None:
-    settings = records_settings(tmp_path, broker, partitions=1)
+    settings = records_settings(tmp_path, broker, 1, new_store=lambda: None)
     with pipeline(tmp_path, settings, {"ingest": 1, "aggregate": 1, "results": 1}) as made:
         await made.begin([experiment("remade", CASES_MS)])
         await made.send(
@@ -459,10 +500,10 @@ class Handed:
 
 
 @pytest.fixture(scope="module")
-def handed(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handed]:
+def handed(broker: str, new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handed]:
     directory = tmp_path_factory.mktemp("handed")
-    settings = records_settings(directory, broker, OF_PARTITIONS)
-    with pipeline(directory, settings, {"ingest": 1, "aggregate": 3, "results": 1}) as made:
+    settings = records_settings(directory, broker, OF_PARTITIONS, new_store)
+    with pipeline(directory, settings, {"ingest": 1, "aggregate": 3, "results": 2}) as made:
         yield asyncio.run(hand_around(made))
 
 
@@ -475,7 +516,7 @@ async def hand_around(made: Pipeline) -> Handed:
     await made.counted()
     at_first = live_in(aggregates[0].said)
 
-    made.start("aggregate-2", "aggregate-3")
+    made.start("aggregate-2", "aggregate-3", "results-2")
     shared = await made.shared(*(worker.name for worker in aggregates))
     stopped = aggregates[1]
     said = [len(worker.said) for worker in aggregates]
@@ -521,9 +562,9 @@ def test_a_partition_with_nothing_but_markers_holds_nobody_back(handed: Handed) 
 
 
 @pytest.fixture(scope="module")
-def live(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def live(broker: str, new_store: NewStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     directory = tmp_path_factory.mktemp("live")
-    settings = records_settings(directory, broker, PARTITIONS)
+    settings = records_settings(directory, broker, PARTITIONS, new_store)
     settings = settings.model_copy(
         update={
             "pipeline": settings.pipeline.model_copy(update={"clock": "live", "join_delay_seconds": 1.0}),

@@ -30,8 +30,8 @@ PAGES = [
 COMPOSE = ROOT / "compose.yaml"
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-INNER_TARGETS = {"venv", "kafka"}
-"""Halves of `setup`, which nobody needs to type."""
+INNER_TARGETS = {"venv", "kafka", "mariadb"}
+"""Parts of `setup` and `integration`, which nobody needs to type."""
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 

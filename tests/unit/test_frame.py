@@ -206,6 +206,41 @@ def test_nothing_is_installed_without_permission(machine: Machine) -> None:
     assert machine.calls("apt-get") == 0
 
 
+MARIADB = ("mariadbd", "mariadb-install-db", "my_print_defaults")
+
+
+def test_mariadb_that_is_there_is_taken(machine: Machine) -> None:
+    for name in MARIADB:
+        machine.add(name, "exit 1")
+    machine.be(0)
+    machine.add("apt-get", "exit 1")
+    assert machine.setup("mariadb").returncode == 0
+    assert machine.calls("apt-get") == 0
+
+
+def test_of_mariadb_only_programs_are_installed_and_nothing_is_removed_for_them(machine: Machine) -> None:
+    programs = " ".join(str(machine.programs / name) for name in MARIADB)
+    (machine.programs / "chmod").symlink_to(str(shutil.which("chmod")))
+    (machine.programs / "env").symlink_to(str(shutil.which("env")))
+    machine.add("apt-get", f"touch {programs} && chmod +x {programs}")
+    machine.be(0)
+    assert machine.setup("mariadb").returncode == 0
+    (install,) = [line for line in machine.log.read_text().splitlines() if " install " in line]
+    options = "install -qq -y --no-install-recommends"
+    assert install == f"apt-get {options} --no-remove mariadb-server-core mariadb-client-core"
+
+
+def test_a_missing_mariadb_is_told_in_one_line(machine: Machine) -> None:
+    done = machine.setup("mariadb")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "mariadb-server-core and mariadb-client-core" in done.stderr
+
+
+def test_a_server_that_is_named_makes_mariadb_unnecessary(machine: Machine) -> None:
+    assert machine.setup("mariadb", RTEXP_TEST_SQL="mysql+pymysql://root@127.0.0.1/").returncode == 0
+
+
 def test_a_python_of_another_version_is_refused_by_name(machine: Machine) -> None:
     machine.add("python3.9", "exit 1")
     done = machine.setup("venv", PYTHON="python3.9")

@@ -246,6 +246,12 @@ def test_other_variables_are_no_settings() -> None:
             "rtexp.toml: [store] password_file: expected no password_file, as SQLite has no passwords",
             id="a password for SQLite",
         ),
+        pytest.param(
+            "[store]\nurl = 'mysql+pymysql://me:hunter2@host/rtexp'\npassword_file = 'x'",
+            "rtexp.toml: [store] url and rtexp.toml: [store] password_file: "
+            "expected the password in one place: leave it out of the URL",
+            id="two passwords",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, told: str) -> None:
@@ -302,9 +308,9 @@ def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, t
         ),
         pytest.param(
             "RTEXP_STORE__URL",
-            "mysql+pymysql://me:hunter2@host/rtexp",
-            "RTEXP_STORE__URL: expected a SQLite file, as in sqlite:///data/rtexp.db: this version supports no "
-            'other, found "mysql+pymysql://me:***@host/rtexp"',
+            "postgresql://me:hunter2@host/rtexp",
+            "RTEXP_STORE__URL: expected a SQLite file, as in sqlite:///data/rtexp.db, or a database of MySQL or "
+            'MariaDB, as in mysql+pymysql://user@host/rtexp, found "postgresql://me:***@host/rtexp"',
             id="another database",
         ),
         pytest.param(
@@ -366,9 +372,18 @@ def test_secrets_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:///x.db", "sqlite:////var/x.db", "sqlite+pysqlite:///x.db", "sqlite:///x.db?timeout=5"]
+    "url",
+    [
+        "sqlite:///x.db",
+        "sqlite:////var/x.db",
+        "sqlite+pysqlite:///x.db",
+        "sqlite:///x.db?timeout=5",
+        "mysql+pymysql://me@host/rtexp",
+        "mariadb+pymysql://me:secret@host:3306/rtexp?ssl_ca=/ca.pem",
+        "mysql+pymysql://me@/rtexp?unix_socket=/run/mysqld.sock",
+    ],
 )
-def test_a_database_is_a_sqlite_file(url: str) -> None:
+def test_a_database_is_a_sqlite_file_or_on_a_server(url: str) -> None:
     assert StoreSettings(url=url).url == url
 
 
@@ -380,6 +395,12 @@ def test_a_database_is_a_sqlite_file(url: str) -> None:
         "sqlite:///:memory:",
         "sqlite:///file:x?uri=true",
         "postgresql://h/x",
+        "mysql://me@host/rtexp",
+        "mysql+mysqldb://me@host/rtexp",
+        "mysql+pymysql://me@host",
+        "mysql+pymysql://me@host/",
+        "mysql+pymysql://host/rtexp",
+        "mysql+pymysql://me@host:port/rtexp",
         "x.db",
     ],
 )
@@ -392,6 +413,13 @@ def test_a_database_that_processes_cannot_share_is_refused(url: str) -> None:
 def test_no_password_in_a_url_survives_masking(password: str) -> None:
     for url in (f"mysql://me:{password}@host/x", f"mysql//me:{password}@host/x"):
         assert "S3CRET" not in masked_url(url)
+
+
+def test_settings_do_not_show_a_password() -> None:
+    settings = StoreSettings(url="mysql+pymysql://me:hunter2@host/rtexp?ssl_key_password=hunter2")
+    assert "hunter2" not in f"{settings!r} {settings} {Settings(store=settings)!r}"
+    assert "me:***@host" in repr(settings)
+    assert "hunter2" in settings.url
 
 
 def test_urls_without_a_password_are_shown_as_they_are() -> None:

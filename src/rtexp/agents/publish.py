@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
 LIMIT_ROWS = 5_000
-"""Rows of one SQL transaction; it holds SQLite's only write lock for some 200 ms."""
+"""Rows of one SQL transaction; it holds SQLite's only write lock for some 200 ms, on MySQL its rows alone."""
 ROWS_PER_INTERVAL = 20_000
 """With more changed rows a round, the interval grows in proportion: then each cell is written less often."""
 

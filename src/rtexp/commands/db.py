@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rtexp.store import migrate
-from rtexp.store.engine import masked, opened
+from rtexp.store.engine import opened
+from rtexp.store.urls import masked
 
 if TYPE_CHECKING:
     from rtexp.commands.context import Context
@@ -32,7 +33,8 @@ def upgrade(context: Context, *, as_json: bool) -> None:
 
     Example: rtexp db upgrade
     """
-    with opened(context.settings.store) as engine:
+    # A change of a large table's form may take the server long, and it says nothing meanwhile.
+    with opened(context.settings.store, answer_seconds=None) as engine:
         done = migrate.upgrade(engine)
         url = masked(engine.url)
     if as_json:

@@ -11,7 +11,7 @@ import click
 
 from rtexp.errors import UsageError
 from rtexp.store.definitions import parse_definitions
-from rtexp.store.engine import opened, writing
+from rtexp.store.engine import opened, writing_alone
 from rtexp.store.metadata import Loaded, load
 from rtexp.store.migrate import check_revision
 
@@ -54,7 +54,7 @@ def load_file(settings: Settings, file: Path, *, now_ms: int) -> Loaded:
         definitions = parse_definitions(file.read_text(encoding="utf-8"))
         with opened(settings.store) as engine:
             check_revision(engine)
-            with writing(engine) as connection:
+            with writing_alone(engine) as connection:
                 return load(connection, definitions, pipeline=settings.pipeline, now_ms=now_ms)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: not UTF-8 (at byte {error.start})") from None

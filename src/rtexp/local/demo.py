@@ -26,7 +26,7 @@ from rtexp.local.waiting import wait_until_counted
 from rtexp.records.snapshot import Allocation
 from rtexp.store.cells import read_cells
 from rtexp.store.definitions import Experiment
-from rtexp.store.engine import opened, reading, writing
+from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class _Demo:
             )
             for experiment in EXPERIMENTS
         ]
-        with opened(self._settings.store) as engine, writing(engine) as connection:
+        with opened(self._settings.store) as engine, writing_alone(engine) as connection:
             load(connection, definitions, pipeline=self._settings.pipeline, now_ms=_now_ms())
 
     async def _view(self) -> None:

@@ -96,7 +96,7 @@ def _last_words(supervisor: Supervisor) -> Sequence[str] | None:
 
 
 def _upgrade(settings: Settings) -> str:
-    with opened(settings.store) as engine:
+    with opened(settings.store, answer_seconds=None) as engine:
         return upgrade(engine).after
 
 

@@ -1,6 +1,6 @@
 """Settings: the one reader of the environment and of ``rtexp.toml``."""
 
-from rtexp.settings.client import client_options
+from rtexp.settings.client import client_options, read_secret
 from rtexp.settings.display import as_toml, masked, masked_url
 from rtexp.settings.loading import CONFIG_VARIABLE, find_config, load
 from rtexp.settings.models import (
@@ -38,4 +38,5 @@ __all__ = [
     "load",
     "masked",
     "masked_url",
+    "read_secret",
 ]

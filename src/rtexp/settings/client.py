@@ -1,4 +1,4 @@
-"""What a Kafka client needs to connect."""
+"""What a client of Kafka or SQL needs to connect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         options |= {
             "sasl_mechanism": kafka.mechanism,
             "sasl_plain_username": kafka.username,
-            "sasl_plain_password": _secret(kafka.password_file),
+            "sasl_plain_password": read_secret("[kafka] password_file", kafka.password_file),
         }
     return options
 
@@ -40,8 +40,9 @@ def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
         raise ConfigError(f"[kafka] ca_file: {ca_file} can't be read as certificates: {exc}") from exc
 
 
-def _secret(path: Path) -> str:
+def read_secret(key: str, path: Path) -> str:
+    """Return what a file holds, less the end of its last line; ConfigError with the setting ``key`` otherwise."""
     try:
         return path.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"[kafka] password_file: {path} can't be read: {exc}") from exc
+        raise ConfigError(f"{key}: {path} can't be read: {exc}") from exc

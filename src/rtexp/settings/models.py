@@ -6,12 +6,14 @@ import ipaddress
 import re
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rtexp.settings.display import masked_url
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_NAME_BYTES = 128
 """Of an experiment, group or event in UTF-8: so that it fits MySQL's index limit as utf8mb4 text."""
@@ -64,10 +66,21 @@ def _broker(text: str) -> str:
     return text
 
 
+# Several processes share it, so it can't be in memory.
+_SQLITE_FILE = re.compile(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+(\?.*)?")
+# The place may be missing: a socket is named behind the question mark.
+_SERVER = re.compile(
+    r"(mysql|mariadb)\+pymysql://[^:/@]+(?P<password>:[^@]*)?@"
+    r"(\[[0-9A-Fa-f:.]+\]|[^/@:\[\]]*)(:[0-9]+)?/[^/?]+(\?.*)?"
+)
+
+
 def _database(url: str) -> str:
-    # Several processes share it, so it can't be in memory.
-    if not re.fullmatch(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+(\?.*)?", url):
-        raise ValueError("a SQLite file, as in sqlite:///data/rtexp.db: this version supports no other")
+    if not (_SQLITE_FILE.fullmatch(url) or _SERVER.fullmatch(url)):
+        raise ValueError(
+            "a SQLite file, as in sqlite:///data/rtexp.db, or a database of MySQL or MariaDB, "
+            "as in mysql+pymysql://user@host/rtexp"
+        )
     return url
 
 
@@ -123,6 +136,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # A repr ends up in logs and tracebacks, so no secret may.
+        for key, value in super().__repr_args__():
+            yield key, masked_url(value) if "url" in (key or "") and isinstance(value, str) else value
+
 
 class KafkaSettings(_Group):
     """Where the broker is, and how topics are named and cut."""
@@ -172,12 +190,23 @@ class StoreSettings(_Group):
 
     url: Annotated[str, AfterValidator(_database)] = "sqlite:///data/rtexp.db"
     password_file: Path | None = None
-    """For databases that have one; better than a password inside the URL, which shows in backups of the file."""
+    """Better than a password inside the URL, which shows in process lists and backups of the file.
+
+    Read at every connect, so that a changed password needs no restart.
+    """
 
     @model_validator(mode="after")
-    def _sqlite_has_no_password(self) -> StoreSettings:
-        if self.password_file is not None:
+    def _one_password_where_there_is_one(self) -> StoreSettings:
+        if self.password_file is None:
+            return self
+        if not (server := _SERVER.fullmatch(self.url)):
             raise Contradiction("no password_file, as SQLite has no passwords", ("store", "password_file"))
+        if server["password"]:
+            raise Contradiction(
+                "the password in one place: leave it out of the URL",
+                ("store", "url"),
+                ("store", "password_file"),
+            )
         return self
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.dialects import sqlite
 
 from rtexp.store.schema import cells
+from rtexp.store.upserts import upsert_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
 BATCH_ROWS = 500
-"""A row has a sketch of up to some kilobytes, so this bounds what one statement holds in memory."""
+BATCH_BYTES = 4 << 20
+"""Of sketches in one statement. As text they may take twice as much, and a server refuses more than its
+`max_allowed_packet`, which is 16 MiB on MariaDB and 64 MiB on MySQL unless someone has lowered it."""
 READ_ROWS = 1_000
+KEY_COLUMNS = 5
 
 
 class CellRow(NamedTuple):
@@ -38,27 +41,28 @@ class CellRow(NamedTuple):
     """Next offset of the partials partition up to which these values count; a higher one is newer."""
 
 
-def _upsert() -> sqlite.Insert:
-    """Return the guarded upsert; the one statement that each dialect spells in its own way."""
-    statement = sqlite.insert(cells)
-    values = {column.name: statement.excluded[column.name] for column in cells.c if not column.primary_key}
-    return statement.on_conflict_do_update(
-        index_elements=list(cells.primary_key),
-        set_=values,
-        where=statement.excluded.sequence >= cells.c.sequence,
-    )
-
-
-_UPSERT = _upsert()
-
-
-def upsert_cells(connection: Connection, rows: Sequence[CellRow]) -> None:
+def upsert_cells(connection: Connection, rows: Iterable[CellRow]) -> None:
     """Write rows over stored ones of the same key, except where the stored sequence is higher.
 
     So an owner that has lost its partition, and writes late, changes nothing. No key twice in ``rows``.
     """
-    for start in range(0, len(rows), BATCH_ROWS):
-        connection.execute(_UPSERT, [row._asdict() for row in rows[start : start + BATCH_ROWS]])
+    # In order of the key: two writers that meet then wait for each other instead of locking each other out.
+    for batch in _batches(sorted(rows, key=lambda row: row[:KEY_COLUMNS])):
+        upsert_newer(connection, cells, batch)
+
+
+def _batches(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
+    batch: list[CellRow] = []
+    size = 0
+    for row in rows:
+        more = len(row.sketch or b"")
+        if batch and (len(batch) == BATCH_ROWS or size + more > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += more
+    if batch:
+        yield batch
 
 
 def read_cells(connection: Connection, *, experiment: str | None = None) -> Iterator[CellRow]:

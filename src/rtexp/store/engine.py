@@ -1,56 +1,58 @@
-"""The connection to the SQL database: one engine a process, and two kinds of transaction."""
+"""The connection to the SQL database: one engine a process, and the kinds of transaction."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, event, exc
+from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
-from rtexp.errors import ConfigError, StateError, StoreUnavailable
-from rtexp.settings import masked_url
+from rtexp.errors import StateError, StoreUnavailable
+from rtexp.store import mysql, sqlite
+from rtexp.store.urls import masked
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import Connection, Engine
 
+    from rtexp.errors import RtexpError
     from rtexp.settings import StoreSettings
 
 BUSY_SECONDS = 5.0
-"""How long SQLite waits for another process's transaction before it says that it is locked."""
+"""How long one waits for what another process has locked; MySQL knows whole seconds only."""
+
+_LOCK_SECONDS = 30.0
 
 
-def make_engine(settings: StoreSettings, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+def make_engine(
+    settings: StoreSettings,
+    *,
+    busy_seconds: float = BUSY_SECONDS,
+    answer_seconds: float | None = mysql.ANSWER_SECONDS,
+) -> Engine:
     """Return the engine of the configured database; connects lazily, makes the directory of a SQLite file.
 
-    ConfigError if the directory can't be made.
+    A server that says nothing for ``answer_seconds`` is taken for lost; None: never. ConfigError if the
+    password can't be read, or the directory can't be made.
     """
     url = make_url(settings.url)
-    _make_directory(url)
-    # Parameters stay out of error messages: 500 rows of them help nobody.
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": busy_seconds})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    if url.get_backend_name() == "sqlite":
+        return sqlite.make(url, busy_seconds=busy_seconds)
+    return mysql.make(url, settings.password_file, busy_seconds=busy_seconds, answer_seconds=answer_seconds)
 
 
 @contextmanager
-def opened(settings: StoreSettings) -> Iterator[Engine]:
+def opened(
+    settings: StoreSettings, *, answer_seconds: float | None = mysql.ANSWER_SECONDS
+) -> Iterator[Engine]:
     """Make the engine for a short time: its connections are closed at the end."""
-    engine = make_engine(settings)
+    engine = make_engine(settings, answer_seconds=answer_seconds)
     try:
         yield engine
     finally:
         engine.dispose()
-
-
-def masked(url: URL) -> str:
-    """Return the URL as text that may be logged: without its secrets."""
-    return masked_url(url.render_as_string(hide_password=True))
 
 
 @contextmanager
@@ -59,7 +61,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
     StoreUnavailable if the database doesn't answer.
     """
-    with _available(engine), engine.connect() as connection, connection.begin():
+    # SQLite's transactions see one moment by themselves, and can't be asked for it in these words.
+    options = {"isolation_level": "REPEATABLE READ"} if mysql.is_mysql(engine.dialect) else {}
+    with (
+        _available(engine),
+        engine.connect().execution_options(**options) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
@@ -67,8 +75,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """Open a transaction for reads and writes: committed at the end, rolled back by any exception.
 
-    What it reads, no other process changes before it ends. StoreUnavailable if the database doesn't answer,
-    is locked or full; then nothing has been written.
+    Others may change what it has read; `writing_alone` keeps them off. StoreUnavailable if the database
+    doesn't answer, is locked, full or read-only: then nothing has been written, or, if the answer to the
+    commit was lost, perhaps all of it. So write what may be written twice.
     """
     with (
         _available(engine),
@@ -79,37 +88,37 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def writing_alone(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction as `writing` does, beside which no other process has one of this kind.
+
+    For the few writes that rest on reads: definitions, and the form of tables.
+    """
+    with _available(engine), engine.connect().execution_options(rtexp_writes=True) as connection:
+        # SQLite has one writer at a time anyway.
+        alone = (
+            mysql.named_lock(connection, _LOCK_SECONDS) if mysql.is_mysql(engine.dialect) else nullcontext()
+        )
+        with alone, connection.begin():
+            yield connection
+
+
+@contextmanager
 def _available(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError) as error:
-        raise StoreUnavailable(f"{masked(engine.url)}: {error.orig}") from error
     except exc.TimeoutError as error:
         raise StoreUnavailable(f"{masked(engine.url)}: all connections are in use") from error
-    except exc.DatabaseError as error:
-        if (
-            type(error) is not exc.DatabaseError
-        ):  # a kind of its own (a constraint, bad SQL) is a fault of ours
-            raise
-        raise StateError(f"{masked(engine.url)} can't be read as a database: {error.orig}") from error
+    except exc.DBAPIError as error:
+        if (meant := _meant(engine, error)) is None:
+            raise  # a constraint or bad SQL is a fault of ours
+        raise meant from error
 
 
-def _make_directory(url: URL) -> None:
-    directory = Path(url.database or "").parent
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"[store] url: {directory} can't be made: {error.strerror}") from error
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")  # readers and the one writer don't wait for each other
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # Left alone, the driver begins at the first INSERT, after the reads that it rests on. And a transaction
-    # that asks for the write lock only after reads fails at once, without waiting, when another has written in
-    # between: so writers take the lock at the start.
-    writes = connection.get_execution_options().get("rtexp_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _meant(engine: Engine, error: exc.DBAPIError) -> RtexpError | None:
+    if mysql.is_mysql(engine.dialect):
+        return mysql.unavailable(engine.url, error)
+    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StoreUnavailable(f"{masked(engine.url)}: {error.orig}")
+    if type(error) is exc.DatabaseError:  # not one of its kinds
+        return StateError(f"{masked(engine.url)} can't be read as a database: {error.orig}")
+    return None

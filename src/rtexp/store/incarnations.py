@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from rtexp.errors import StateError
 from rtexp.store.schema import incarnations
+from rtexp.store.upserts import insert_if_absent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -20,11 +21,13 @@ def check_incarnation(connection: Connection, changelog: str, partition: int, in
     history: its sequences say nothing about ours, so its rows would hide ours or stay among them.
     """
     mine = (incarnations.c.changelog == changelog) & (incarnations.c.partition == partition)
-    found = connection.scalar(select(incarnations.c.incarnation).where(mine))
+    stored = select(incarnations.c.incarnation).where(mine)
+    found = connection.scalar(stored)
     if found is None:
         row = {"changelog": changelog, "partition": partition, "incarnation": incarnation}
-        connection.execute(insert(incarnations).values(row))
-    elif found != incarnation:
+        insert_if_absent(connection, incarnations, row)
+        found = connection.scalar(stored)  # someone else may have been quicker
+    if found != incarnation:
         raise StateError(
             f"the SQL database holds results of another history of {changelog}, partition {partition} "
             f"({found}, not {incarnation}): its topics were deleted or it belongs to another installation; "

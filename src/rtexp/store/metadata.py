@@ -58,7 +58,7 @@ def load(
 ) -> Loaded:
     """Add the experiments, groups and allocations that aren't stored yet; what is stored stays as it is.
 
-    ``connection`` must be in a transaction that writes. UsageError if a definition contradicts what is
+    ``connection`` must be in a transaction of `writing_alone`. UsageError if a definition contradicts what is
     stored, or would move a period in which users may have been counted; then nothing has been written.
     """
     stored = {experiment.name: experiment for experiment in read_experiments(connection)}

@@ -6,6 +6,8 @@ and changed by the migrations beside this module alone; a test holds the two tog
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -21,9 +23,17 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import mysql
+
+from rtexp.store.mysql import is_mysql
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+    from sqlalchemy.types import TypeEngine
 
 NAME_BYTES = 128
-"""No experiment, group or event is longer, in UTF-8: then all primary keys fit MySQL's index limit."""
+"""No experiment, group or event is longer, in UTF-8. MySQL counts four bytes a character in a key: those of `cells`
+then take 3 x 512 + 2 x 8 of the 3072 that it allows."""
 TOPIC_BYTES = 249
 """Kafka's own limit of a topic's name."""
 
@@ -39,7 +49,19 @@ class Name(TypeDecorator[str]):
 
     def __init__(self, length: int = NAME_BYTES) -> None:
         super().__init__(length)
+        self._length = length
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type in SQL. Its length counts characters, of which a text has no more than bytes."""
+        if not is_mysql(dialect):
+            return super().load_dialect_impl(dialect)
+        # Not utf8mb4_bin, which both have: to that one, names that differ by spaces at the end are equal.
+        collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        return dialect.type_descriptor(mysql.VARCHAR(self._length, charset="utf8mb4", collation=collation))
+
+
+Bytes = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+"""Bytes up to 16 MiB; MySQL's plain BLOB ends at 64 KiB."""
 
 metadata = MetaData(
     naming_convention={  # a constraint without a name can't be dropped by a later migration
@@ -75,10 +97,9 @@ allocations = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("group_id", Integer, ForeignKey("experiment_groups.id"), nullable=False),
-    Column(
-        "percent", Double, CheckConstraint("percent >= 0 AND percent <= 100", name="percent"), nullable=False
-    ),
+    Column("percent", Double, nullable=False),
     Column("changed_at_ms", BigInteger, nullable=False),
+    CheckConstraint("percent >= 0 AND percent <= 100", name="percent"),
     Index(None, "group_id", "changed_at_ms"),
 )
 
@@ -95,7 +116,7 @@ cells = Table(
     Column("sum_squares", BigInteger, nullable=False),
     Column("exposures", BigInteger, nullable=False),
     Column("multiple_exposures", BigInteger, nullable=False),
-    Column("sketch", LargeBinary),
+    Column("sketch", Bytes),
     Column("sequence", BigInteger, nullable=False),
 )
 """One row a bucket of 15 minutes: increments within it, published as absolute values."""

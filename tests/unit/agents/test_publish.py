@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.store.databases import cell_row, locked, open_database
+from tests.unit.store.databases import cell_row
 
 from rtexp.agents.publish import Changed, Publisher
 from rtexp.errors import StateError, StoreUnavailable
@@ -15,10 +15,10 @@ from rtexp.store.cells import CellRow, read_cells
 from rtexp.store.engine import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Engine
+    from tests.unit.store.databases import Database
 
 
 pytestmark = pytest.mark.timeout(30)  # a publisher that forgets what it has written never ends a round
@@ -68,12 +68,6 @@ class Table:
                 del self.dirty[row.bucket_start_ms]
         if not self.dirty:
             self.empty.set()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_database(tmp_path / "x.db") as made:
-        yield made
 
 
 def volumes(engine: Engine) -> dict[tuple[str, int], int]:
@@ -160,12 +154,12 @@ async def test_a_partition_that_never_stops_changing_starves_no_other(engine: En
     assert volumes(engine) == {**{("feed-0", b): busy.volumes[b] for b in range(10)}, ("feed-1", 1): 1}
 
 
-async def test_a_locked_database_costs_nothing_but_time(engine: Engine, tmp_path: Path) -> None:
+async def test_a_database_that_refuses_writes_costs_nothing_but_time(engine: Engine, store: Database) -> None:
     table = Table()
     table.count(1)
     publisher = Publisher(engine, lambda: [table])
     with capture_logs() as logs:
-        with locked(tmp_path / "x.db"):
+        with store.refusing_writes():
             for _ in range(3):
                 assert await publisher.run_round() == 0
                 table.count(1, 2)
@@ -179,12 +173,12 @@ async def test_a_locked_database_costs_nothing_but_time(engine: Engine, tmp_path
 
 
 async def test_parts_that_were_written_before_a_failure_are_not_written_again(
-    engine: Engine, tmp_path: Path
+    engine: Engine, store: Database
 ) -> None:
     table = Table()
     table.count(*range(5))
     publisher = Publisher(engine, lambda: [table], limit_rows=2)
-    lock = locked(tmp_path / "x.db")
+    lock = store.refusing_writes()
     calls = 0
 
     def lock_at_the_second_part() -> None:
@@ -278,18 +272,18 @@ class Pauses:
 
 
 async def test_failures_are_retried_ever_later_up_to_a_limit(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = Table()
     table.count(1)
     pauses = Pauses(monkeypatch, rounds=6)
-    with locked(tmp_path / "x.db"), pytest.raises(asyncio.CancelledError):
+    with store.refusing_writes(), pytest.raises(asyncio.CancelledError):
         await Publisher(engine, lambda: [table]).run()
     assert pauses.seconds == [2, 4, 8, 15, 15, 15]
 
 
 async def test_days_of_failures_change_nothing_about_that(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = Table()
     table.count(1)
@@ -297,7 +291,7 @@ async def test_days_of_failures_change_nothing_about_that(
     for _ in range(20_000):
         publisher.store.lost(StoreUnavailable())
     pauses = Pauses(monkeypatch, rounds=1)
-    with locked(tmp_path / "x.db"), pytest.raises(asyncio.CancelledError):
+    with store.refusing_writes(), pytest.raises(asyncio.CancelledError):
         await publisher.run()
     assert pauses.seconds == [15]
 

@@ -10,7 +10,6 @@ import fsspec
 import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
-from tests.unit.store.databases import open_database, settings_of
 
 from rtexp.agents.sync_metadata import MetadataSync, csv_place, ramped_groups, snapshot
 from rtexp.errors import FatalError
@@ -18,13 +17,12 @@ from rtexp.records import snapshot as wire
 from rtexp.records.snapshot import Allocation, Period, Ramp
 from rtexp.settings import DataSettings, MetadataSettings, PipelineSettings, Settings
 from rtexp.store.definitions import Experiment
-from rtexp.store.engine import opened, writing
+from rtexp.store.engine import opened, writing, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
+    from tests.unit.store.databases import Database
 
     from rtexp.engine.api import Output
 
@@ -47,14 +45,8 @@ FEED = Experiment(
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_database(tmp_path / "x.db") as made:
-        yield made
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(store=settings_of(tmp_path / "x.db"), data=DataSettings(directory=tmp_path / "data"))
+def settings(store: Database, tmp_path: Path) -> Settings:
+    return Settings(store=store.settings, data=DataSettings(directory=tmp_path / "data"))
 
 
 class Sent(list["wire.Snapshot"]):
@@ -67,7 +59,7 @@ class Sent(list["wire.Snapshot"]):
 
 
 def define(engine: Engine, *definitions: Experiment) -> None:
-    with writing(engine) as connection:
+    with writing_alone(engine) as connection:
         load(connection, definitions, pipeline=PipelineSettings(), now_ms=NOW)
 
 

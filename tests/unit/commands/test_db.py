@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.commands.command_line import CommandLine
-from tests.unit.store.databases import open_database
+from tests.unit.store.databases import SqliteFile, open_database
 
 from rtexp.store.engine import writing
 from rtexp.store.migrate import check_revision
@@ -26,7 +26,7 @@ def test_an_upgrade_makes_the_tables_and_a_second_has_nothing_to_do(rtexp: Comma
     assert (first.code, first.err) == (0, "")
     assert first.out == f"sqlite:///{rtexp.database} is at revision 0001 now (before: no tables)\n"
     assert rtexp("db", "upgrade").out == f"sqlite:///{rtexp.database} is at revision 0001 already\n"
-    with open_database(rtexp.database, migrated=False) as engine:
+    with open_database(SqliteFile(rtexp.database), migrated=False) as engine:
         check_revision(engine)
 
 
@@ -39,7 +39,7 @@ def test_programs_get_json(rtexp: CommandLine) -> None:
 
 
 def test_a_database_of_a_newer_version_is_one_line_and_exit_code_1(rtexp: CommandLine) -> None:
-    with open_database(rtexp.database) as engine, writing(engine) as connection:
+    with open_database(SqliteFile(rtexp.database)) as engine, writing(engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     ended = rtexp("db", "upgrade")
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
@@ -49,7 +49,7 @@ def test_a_database_of_a_newer_version_is_one_line_and_exit_code_1(rtexp: Comman
 def test_a_database_that_is_not_supported_is_exit_code_2(
     rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RTEXP_STORE__URL", "mysql+pymysql://me:s3cret@host/rtexp")
+    monkeypatch.setenv("RTEXP_STORE__URL", "postgresql://me:s3cret@host/rtexp")
     ended = rtexp("db", "upgrade")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "RTEXP_STORE__URL: expected a SQLite file" in ended.err

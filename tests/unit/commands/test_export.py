@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.commands.command_line import CommandLine
-from tests.unit.store.databases import cell_row, open_database
+from tests.unit.store.databases import SqliteFile, cell_row, open_database
 
 from rtexp.errors import StoreUnavailable
 from rtexp.store.cells import upsert_cells
@@ -35,7 +35,7 @@ def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         cell_row('a "b", é', "c\nd", "", 2, sketch=b"\x00\xff"),
         cell_row("feed", "control", "click", 1, sketch=None),
     ]
-    with open_database(command_line.database) as engine, writing(engine) as connection:
+    with open_database(SqliteFile(command_line.database)) as engine, writing(engine) as connection:
         upsert_cells(connection, rows)
     return command_line
 

@@ -1,10 +1,11 @@
-"""Real SQLite files for tests."""
+"""Databases for tests: what the suites of the store need of one, and a real SQLite file that has it."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from rtexp.settings import StoreSettings
 from rtexp.store.cells import CellRow
@@ -13,32 +14,60 @@ from rtexp.store.migrate import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sqlalchemy import Engine
 
 
-def settings_of(path: Path) -> StoreSettings:
-    return StoreSettings(url=f"sqlite:///{path}")
+class Database(Protocol):
+    """An empty database of the test's own."""
+
+    refusal: str
+    """What an error says of a write meanwhile `refusing_writes`."""
+    keeps_steps: bool
+    """Whether a migration that is cut off leaves the steps that it has taken."""
+
+    @property
+    def settings(self) -> StoreSettings: ...
+
+    def refusing_writes(self) -> AbstractContextManager[None]:
+        """Meanwhile it can be read and not written."""
+
+    def another(self) -> Database:
+        """A second empty database of the same kind."""
+
+
+@dataclass(frozen=True)
+class SqliteFile:
+    path: Path
+    refusal = "locked"
+    keeps_steps = False
+
+    @property
+    def settings(self) -> StoreSettings:
+        return StoreSettings(url=f"sqlite:///{self.path}")
+
+    @contextmanager
+    def refusing_writes(self) -> Iterator[None]:
+        """Another process's transaction, as it were, keeps everyone else from writing."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+            other.execute("ROLLBACK")
+
+    def another(self) -> SqliteFile:
+        return SqliteFile(self.path.with_name(f"{self.path.name}.another"))
 
 
 @contextmanager
-def open_database(path: Path, *, migrated: bool = True) -> Iterator[Engine]:
-    """A database that gives up on a lock after 20 ms."""
-    engine = make_engine(settings_of(path), busy_seconds=0.02)
+def open_database(database: Database, *, migrated: bool = True) -> Iterator[Engine]:
+    """An engine that gives up on a lock soon: after 20 ms where that can be said, else after a second."""
+    engine = make_engine(database.settings, busy_seconds=0.02)
     if migrated:
         upgrade(engine)
     yield engine
     engine.dispose()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Meanwhile another process's transaction, as it were, keeps everyone else from writing."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def cell_row(

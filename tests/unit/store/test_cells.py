@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.schema import CreateTable
-from tests.unit.store.databases import cell_row, open_database
+from tests.unit.store.databases import cell_row
 
 from rtexp.store.cells import BATCH_ROWS, READ_ROWS, CellRow, read_cells, upsert_cells
 from rtexp.store.engine import reading, writing
 from rtexp.store.schema import cells, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from sqlalchemy import Engine
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_database(tmp_path / "x.db") as made:
-        yield made
 
 
 def write(engine: Engine, *rows: CellRow) -> None:

@@ -5,23 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.store.databases import open_database
 
 from rtexp.errors import StateError
 from rtexp.store.engine import writing
 from rtexp.store.incarnations import check_incarnation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy import Engine
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_database(tmp_path / "x.db") as made:
-        yield made
 
 
 def check(engine: Engine, changelog: str, partition: int, incarnation: str) -> None:

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import event, select
-from tests.unit.store.databases import open_database
 
 from rtexp.errors import UsageError
 from rtexp.records.snapshot import Allocation
 from rtexp.settings import PipelineSettings
 from rtexp.store.definitions import Experiment
-from rtexp.store.engine import reading, writing
+from rtexp.store.engine import reading, writing, writing_alone
 from rtexp.store.metadata import Loaded, load, read_experiments
 from rtexp.store.schema import allocations, experiments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy import Engine
 
 HOUR = 3_600_000
@@ -35,14 +31,8 @@ FEED = Experiment(
 )
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with open_database(tmp_path / "x.db") as made:
-        yield made
-
-
 def loaded(engine: Engine, *definitions: Experiment, now_ms: int = NOW) -> Loaded:
-    with writing(engine) as connection:
+    with writing_alone(engine) as connection:
         return load(connection, definitions, pipeline=PIPELINE, now_ms=now_ms)
 
 

@@ -9,7 +9,7 @@ from alembic import context
 
 from rtexp.errors import UsageError
 from rtexp.settings import StoreSettings
-from rtexp.store.engine import make_engine, writing
+from rtexp.store.engine import make_engine, writing_alone
 from rtexp.store.schema import metadata
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
-    """Run what Alembic was asked to run, in one transaction."""
+    """Run what Alembic was asked to run, in one transaction where the database has those."""
     if context.is_offline_mode():
         raise UsageError("rtexp's migrations look at the database: run them without --sql")
     connection = context.config.attributes.get("connection")
@@ -25,7 +25,8 @@ def run() -> None:
         _migrate(connection)
         return
     url = context.config.get_main_option("sqlalchemy.url")
-    with writing(make_engine(StoreSettings() if url is None else StoreSettings(url=url))) as own:
+    settings = StoreSettings() if url is None else StoreSettings(url=url)
+    with writing_alone(make_engine(settings, answer_seconds=None)) as own:
         _migrate(own)
 
 

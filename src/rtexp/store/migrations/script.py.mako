@@ -13,4 +13,5 @@ down_revision = ${repr(down_revision)}
 
 def upgrade() -> None:
     """Bring the tables to this revision; there is no way back but a backup."""
+    # On MySQL it may be cut off after any step, and then runs again: take steps of rtexp.store.steps.
     ${upgrades if upgrades else "pass"}

@@ -7,7 +7,8 @@ Revision 0001, after none.
 import sqlalchemy as sa
 from alembic import op
 
-from rtexp.store.schema import Name
+from rtexp.store.schema import Bytes, Name
+from rtexp.store.steps import create_index, create_table
 
 revision = "0001"
 down_revision = None
@@ -15,7 +16,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Bring the tables to this revision; there is no way back but a backup."""
-    op.create_table(
+    create_table(
         "experiments",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", Name(), nullable=False),
@@ -24,7 +25,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_experiments"),
         sa.UniqueConstraint("name", name="uq_experiments_name"),
     )
-    op.create_table(
+    create_table(
         "experiment_groups",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("experiment_id", sa.Integer(), nullable=False),
@@ -35,7 +36,7 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("experiment_id", "name", name="uq_experiment_groups_experiment_id_name"),
     )
-    op.create_table(
+    create_table(
         "allocations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("group_id", sa.Integer(), nullable=False),
@@ -45,8 +46,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["group_id"], ["experiment_groups.id"], name="fk_allocations_group_id"),
         sa.CheckConstraint("percent >= 0 AND percent <= 100", name=op.f("ck_allocations_percent")),
     )
-    op.create_index("ix_allocations_group_id_changed_at_ms", "allocations", ["group_id", "changed_at_ms"])
-    op.create_table(
+    create_index("ix_allocations_group_id_changed_at_ms", "allocations", ["group_id", "changed_at_ms"])
+    create_table(
         "cells",
         sa.Column("experiment", Name(), nullable=False),
         sa.Column("period_start_ms", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -58,13 +59,13 @@ def upgrade() -> None:
         sa.Column("sum_squares", sa.BigInteger(), nullable=False),
         sa.Column("exposures", sa.BigInteger(), nullable=False),
         sa.Column("multiple_exposures", sa.BigInteger(), nullable=False),
-        sa.Column("sketch", sa.LargeBinary()),
+        sa.Column("sketch", Bytes),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "experiment", "period_start_ms", "group_name", "event", "bucket_start_ms", name="pk_cells"
         ),
     )
-    op.create_table(
+    create_table(
         "incarnations",
         sa.Column("changelog", Name(249), nullable=False),
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
