@@ -21,10 +21,12 @@ def upsert_newer(connection: Connection, table: Table, rows: Sequence[Sequence[o
 
     A row has the table's columns in their order; no key comes twice.
     """
+    if not rows:
+        return
     if not is_mysql(connection.dialect):
-        names = table.c.keys()
-        connection.execute(_sqlite_upsert(table), [dict(zip(names, row, strict=True)) for row in rows])
-    elif rows:
+        # Past SQLAlchemy's parameters by name, which take as long as SQLite itself: 4.5 us a row instead of 8.
+        connection.exec_driver_sql(_sqlite_upsert(table), [tuple(row) for row in rows])
+    else:
         # The driver puts many rows into one statement by itself, but not with MySQL's name for the new row.
         text = _mysql_upsert(table, connection.dialect, len(rows))
         connection.exec_driver_sql(text, tuple(chain.from_iterable(rows)))
@@ -42,13 +44,16 @@ def insert_if_absent(connection: Connection, table: Table, row: Mapping[str, obj
 
 
 @cache
-def _sqlite_upsert(table: Table) -> sqlite.Insert:
+def _sqlite_upsert(table: Table) -> str:
     statement = sqlite.insert(table)
-    return statement.on_conflict_do_update(
+    upsert = statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={name: statement.excluded[name] for name in _values(table)},
         where=statement.excluded.sequence >= table.c.sequence,
     )
+    compiled = upsert.compile(dialect=sqlite.dialect())
+    assert compiled.positiontup == table.c.keys()
+    return str(compiled)
 
 
 def _mysql_upsert(table: Table, dialect: Dialect, rows: int) -> str:
