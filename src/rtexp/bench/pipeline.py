@@ -29,7 +29,7 @@ from rtexp.settings import (
 )
 from rtexp.store.cells import read_cells
 from rtexp.store.definitions import Experiment
-from rtexp.store.engine import opened, reading, writing
+from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Bench:
         made = [Experiment(name, GROUPS[0], GROUPS, allocations) for name in experiments]
 
         def insert() -> None:
-            with opened(self.settings.store) as engine, writing(engine) as connection:
+            with opened(self.settings.store) as engine, writing_alone(engine) as connection:
                 load(connection, made, pipeline=self.settings.pipeline, now_ms=_now_ms())
 
         await asyncio.to_thread(insert)

@@ -16,11 +16,14 @@ N = TypeVar("N", bound=np.generic)
 
 
 def grown(column: NDArray[N], rows: int, fill: Any) -> NDArray[N]:
-    """Return ``column`` with at least ``rows`` rows, new ones set to ``fill``; at least doubled if it must grow."""
+    """Return ``column`` with at least ``rows`` rows, new ones set to ``fill``; half as long again if it must grow."""
     if rows <= len(column):
         return column
-    added = np.full((max(rows, 2 * len(column)) - len(column), *column.shape[1:]), fill, column.dtype)
-    return np.concatenate((column, added))
+    shape = (max(rows, len(column) + len(column) // 2), *column.shape[1:])
+    # Of zeros the system gives memory only as they are written over, which for most of a large column is never.
+    longer = np.full(shape, fill, column.dtype) if fill else np.zeros(shape, column.dtype)
+    longer[: len(column)] = column
+    return longer
 
 
 def run_starts(ordered: Ints) -> Ints:

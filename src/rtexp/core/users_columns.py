@@ -8,8 +8,8 @@ both to the same results.
 from __future__ import annotations
 
 import zlib
-from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, cast
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from rtexp.core.caps import Caps
 from rtexp.core.columns import grown, ranks_in_runs, run_starts, stable_order
 from rtexp.core.deltas import PendingCells
 from rtexp.core.groups import GroupName, Groups
+from rtexp.core.names import Names
 from rtexp.core.repeats import Repeats
 from rtexp.core.triggers import Triggers
 from rtexp.core.users_plain import REASONS
@@ -59,12 +60,13 @@ class ColumnarUsers:
         self.triggers = Triggers(len(rules.tracked), rules.join_delay_ms, rules.grace_ms)
         self.caps = Caps(rules.cap_per_hour)
         self.repeats = Repeats(rules.dedup_ms, len(rules.tracked))
-        self.names: list[str | None] = []
-        """By row of user; None where the row is free."""
+        self.names = Names()
+        """By row of user."""
+        self.row_count = 0
+        """Rows of users, those that are free included."""
         self.page = np.empty(0, np.uint16)
         """By row of user: see `page_of`; `PAGES` where the row is free."""
         self.dirty_pages = np.zeros(PAGES, np.bool_)
-        self._rows: dict[str, int] = {}
         self._free_rows: list[int] = []
         self._entry = np.empty(0, np.uint32)  # by row of user; computed with its first trigger
         self._pending = PendingCells(rules.bucket_ms)
@@ -142,18 +144,18 @@ class ColumnarUsers:
 
     def rows_of(self, users: list[str]) -> Ints:
         """Return the rows of these users; new ones get theirs."""
-        rows = np.fromiter(map(self._rows.get, users, repeat(-1)), np.int64, len(users))
+        rows = self.names.find(users)
         missing = np.flatnonzero(rows < 0)
         if missing.size:
             absent = [users[position] for position in missing.tolist()]
             self._add_users(list(dict.fromkeys(absent)))
-            rows[missing] = np.fromiter(map(self._rows.__getitem__, absent), np.int64, len(absent))
+            rows[missing] = self.names.find(absent)
         return rows
 
     def add_triggers(self, rows: Ints, groups: Ints, times: Ints, arrivals: Ints, ends: Ints) -> Ints:
         """Add triggers that aren't there yet, counting nothing; return their rows among the triggers."""
-        for row in np.unique(rows[self._entry[rows] == _NO_ENTRY]).tolist():
-            self._entry[row] = sketches.entry(cast("str", self.names[row]), self.rules.lg_k)
+        without = np.unique(rows[self._entry[rows] == _NO_ENTRY])
+        self._entry[without] = [sketches.entry(name, self.rules.lg_k) for name in self.names.of(without)]
         return self.triggers.add(rows, groups, times, arrivals, ends)
 
     def event_number(self, name: str) -> int:
@@ -181,16 +183,17 @@ class ColumnarUsers:
             "counters": dict(self.counters),
             "users": self._canonical_users(),
             "repeats": sorted(
-                (cast("str", self.names[user]), self.event_names[event], time, kept.slot)
+                (name, self.event_names[event], time, kept.slot)
                 for kept in self.repeats.entries()
-                for user, event, time in zip(
-                    kept.users.tolist(), kept.events.tolist(), kept.times.tolist(), strict=True
+                for name, event, time in zip(
+                    self.names.of(kept.users), kept.events.tolist(), kept.times.tolist(), strict=True
                 )
             ),
         }
 
     def _canonical_users(self) -> dict[str, Any]:
-        rows = np.array(sorted(self._rows.values()), np.int64)
+        rows = self.names.rows()
+        names = self.names.of(rows)
         newest, newest_count, older, older_count = self.live_hours(rows)
         users: dict[str, dict[str, Any]] = {
             name: {
@@ -198,17 +201,17 @@ class ColumnarUsers:
                 "triggers": {},
             }
             for name, h1, n1, h0, n0 in zip(
-                [cast("str", self.names[row]) for row in rows.tolist()],
+                names,
                 newest.tolist(), newest_count.tolist(), older.tolist(), older_count.tolist(),
                 strict=True,
             )
         }  # fmt: skip
         owners, triggers = self.triggers.of(rows)
-        for owner, trigger in zip(rows[owners].tolist(), triggers.tolist(), strict=True):
+        for owner, trigger in zip(owners.tolist(), triggers.tolist(), strict=True):
             t = self.triggers
             counts = zip(self.event_names, t.counts[trigger].tolist(), strict=True)
             key = tuple(self.groups.name(int(t.group[trigger])))
-            users[cast("str", self.names[owner])]["triggers"][key] = (
+            users[names[owner]]["triggers"][key] = (
                 int(t.at_ms[trigger]),
                 int(t.arrival_ms[trigger]),
                 int(t.end_ms[trigger]),
@@ -272,18 +275,16 @@ class ColumnarUsers:
         """Give rows to users who have none: free ones first."""
         reused = self._free_rows[: len(users)]
         del self._free_rows[: len(users)]
-        for row, user in zip(reused, users, strict=False):
-            self.names[row] = user
-        first = len(self.names)
-        self.names += users[len(reused) :]
-        rows = [*reused, *range(first, len(self.names))]
-        if len(self.names) > len(self.page):
-            self._grow(len(self.names))
-        self._rows.update(zip(users, rows, strict=True))
+        first = self.row_count
+        self.row_count += len(users) - len(reused)
+        rows = np.array([*reused, *range(first, self.row_count)], np.int64)
+        if self.row_count > len(self.page):
+            self._grow(self.row_count)
+        self.names.add(users, rows)
         self.page[rows] = [page_of(user) for user in users]
 
     def _grow(self, rows: int) -> None:
-        rows = max(_FIRST_ROWS, rows, 2 * len(self.page))
+        rows = max(_FIRST_ROWS, rows, len(self.page) + len(self.page) // 2)
         self.page = grown(self.page, rows, _NO_PAGE)
         self._entry = grown(self._entry, rows, _NO_ENTRY)
         self.triggers.grow(rows)
@@ -295,7 +296,7 @@ class ColumnarUsers:
 
         Whoever gets such a row next may find its hours and slot there: they're over, so they are as good as none.
         """
-        used = slice(len(self.names))
+        used = slice(self.row_count)
         unused = (
             (self.page[used] != _NO_PAGE)
             & (self.triggers.head[used] < 0)
@@ -306,7 +307,5 @@ class ColumnarUsers:
         self.dirty_pages[self.page[rows]] = True
         self.page[rows] = _NO_PAGE
         self._entry[rows] = _NO_ENTRY
-        for row in rows.tolist():
-            del self._rows[cast("str", self.names[row])]
-            self.names[row] = None
+        self.names.remove(rows)
         self._free_rows += rows.tolist()

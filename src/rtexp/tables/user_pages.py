@@ -7,7 +7,7 @@ process that numbers all of these otherwise. Columns are little-endian numpy arr
 from __future__ import annotations
 
 from itertools import compress, pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -98,7 +98,7 @@ def encode_users(users: ColumnarUsers, rows: Ints, starts: Ints, group_ranks: In
     kept_before = np.concatenate(([0], np.cumsum(is_kept)))
     starts = kept_before[starts]
     rows = rows[is_kept]
-    names = cast("list[str]", [users.names[row] for row in rows.tolist()])
+    names = users.names.of(rows)
     order = [
         row
         for first, end in pairwise(starts.tolist())
@@ -252,7 +252,7 @@ def load_users(users: ColumnarUsers, page: UsersPage) -> None:
 def encode_repeats(users: ColumnarUsers, kept: KeptActions) -> list[bytes]:
     """Return kept actions of a slot in one or more pages."""
     rows, user_index = np.unique(kept.users, return_inverse=True)
-    names = cast("list[str]", [users.names[row] for row in rows.tolist()])
+    names = users.names.of(rows)
     order = sorted(range(len(names)), key=names.__getitem__)
     place = np.empty(len(names), np.int64)
     place[order] = np.arange(len(names))

@@ -84,7 +84,7 @@ class UsersTable:
         users.dirty_pages[:] = False
         if dirty.size == 0:
             return
-        page_of_row = users.page[: len(users.names)]
+        page_of_row = users.page[: users.row_count]
         rows = np.argsort(page_of_row, kind="stable")
         bounds = np.searchsorted(page_of_row[rows], np.arange(PAGES + 1))
         ranks = users.groups.ranks()
@@ -104,7 +104,7 @@ class UsersTable:
 
     def _weight_of_user(self) -> float:
         """How many columns' rows a user takes on average, its own among them."""
-        return 1 + len(self.users.triggers.user) / max(len(self.users.names), 1)
+        return 1 + len(self.users.triggers.user) / max(self.users.row_count, 1)
 
     def _changed_repeats(self) -> Iterator[Page]:
         users = self.users

@@ -110,7 +110,7 @@ def test_rows_of_users_and_triggers_that_ended_are_used_again_from_scratch() -> 
             apply_plain(plain, step)
         assert counts_of_deltas(users.take_deltas()) == counts_of(plain.take_cells(), RULES.lg_k)
         assert users.canonical() == plain.canonical()
-    assert len(users.names) == 50
+    assert users.row_count == 50
     assert len(users.triggers.user) < 2 * 100
     assert users.groups.number(GroupName("y", 0, "c")) < 2
 
