@@ -58,7 +58,8 @@ def test_ranks_count_the_rows_of_a_run_before_each() -> None:
 
 
 def test_a_grown_column_keeps_its_rows_and_fills_the_rest() -> None:
-    assert grown(ints(1, 2, 3), 4, -1).tolist() == [1, 2, 3, -1, -1, -1]
+    assert grown(ints(1, 2, 3, 4), 5, -1).tolist() == [1, 2, 3, 4, -1, -1]
+    assert grown(ints(1, 2, 3, 4), 9, 0).tolist() == [1, 2, 3, 4, 0, 0, 0, 0, 0]
     assert grown(ints(1, 2), 2, -1).tolist() == [1, 2]
 
 
