@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from structlog.typing import FilteringBoundLogger
 
+    from rtexp.engine.pace import Pace
+
 INTERVAL_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
 LIMIT_ROWS = 5_000
@@ -76,13 +78,19 @@ class Publisher:
         engine: Engine,
         sources: Callable[[], Iterable[PublishSource]],
         *,
+        pace: Pace | None = None,
         interval_seconds: float = INTERVAL_SECONDS,
         limit_rows: int = LIMIT_ROWS,
     ) -> None:
-        """``sources`` returns those of the partitions that are owned and ready at the call."""
+        """``sources`` returns those of the partitions that are owned and ready at the call.
+
+        ``pace`` tells how long to wait between rounds: a worker that is busy catching up writes a cell that goes on
+        changing less often. Without one it is always ``interval_seconds``.
+        """
         self._engine = engine
         self._sources = sources
         self._interval_seconds = interval_seconds
+        self._pace = pace
         self._limit_rows = limit_rows
         self._published: dict[int, int] = {}
         self._is_slow = False
@@ -139,8 +147,9 @@ class Publisher:
         if not self.store.is_up:
             doublings = min(self.store.failures, 10)  # days of failures overflow a float
             return min(self._interval_seconds * 2.0**doublings, LONGEST_RETRY_SECONDS)
-        pause = self._interval_seconds * max(1.0, rows / ROWS_PER_INTERVAL)
-        is_slow = pause > self._interval_seconds
+        least = self._pace.interval() if self._pace else self._interval_seconds
+        pause = max(least, self._interval_seconds * rows / ROWS_PER_INTERVAL)
+        is_slow = pause > least
         if is_slow != self._is_slow:
             self._is_slow = is_slow
             self._log.info("publish_interval", seconds=round(pause, 1), rows=rows)

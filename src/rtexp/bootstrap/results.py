@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rtexp.agents import merge
-from rtexp.agents.publish import Publisher
+from rtexp.agents.publish import INTERVAL_SECONDS, Publisher
 from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
 from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.engine.app import EngineApp
+from rtexp.engine.pace import Pace
 from rtexp.errors import FatalError
 from rtexp.store.engine import make_engine
 from rtexp.store.migrate import check_revision
@@ -49,7 +50,7 @@ def create(settings: Settings) -> EngineApp:
         return merge.merge_state(settings, partition)
 
     sources = _Sources(app)
-    publisher = Publisher(engine, sources.current)
+    publisher = Publisher(engine, sources.current, pace=Pace(INTERVAL_SECONDS))
     send = report_status(app, "results", settings, lambda task: _published(publisher, task))
     metadata = MetadataSync(engine, settings, send)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BUSY_SHARE = 0.25
-"""Of a processor, over the last look."""
+BUSY_SHARE = 0.15
+"""Of a processor, over the last look. A worker has this much to do at some 50,000 actions a second."""
 LOOK_SECONDS = 2.0
 BUSY_FACTOR = 4
 

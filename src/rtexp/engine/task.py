@@ -93,7 +93,17 @@ class _Input:
             self.bytes -= size
             # A record without rows still costs something: a run of heartbeats must end as well.
             room -= batch.rows + 1
+        self._pass_what_holds_nothing()
         return due, room
+
+    def reach(self, offset: int) -> None:
+        """Note that there is no record from `fetched` up to ``offset``, only marks of transactions if anything."""
+        self.fetched = max(self.fetched, offset)
+        self._pass_what_holds_nothing()
+
+    def _pass_what_holds_nothing(self) -> None:
+        if not self.waiting:
+            self.applied = self.fetched
 
     def forget_waiting(self) -> None:
         """Drop what was fetched but not applied; it will be fetched again."""
@@ -236,6 +246,7 @@ class PartitionTask:
             if record.offset < source.fetched:
                 continue
             if limit is not None and record.offset >= limit:
+                source.reach(limit)
                 return True
             value = record.value
             if value is None:
@@ -271,8 +282,8 @@ class PartitionTask:
             return
         if self.phase is Phase.REWINDING:
             position = min(position, source.mark)
-        if source.fetched == source.applied < position:
-            source.fetched = source.applied = position
+        if not source.waiting:
+            source.reach(position)
 
     # -- flushing -----------------------------------------------------------------------------------------
 

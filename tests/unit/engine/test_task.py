@@ -320,6 +320,34 @@ async def test_a_position_of_the_client_passes_nothing_before_the_client_was_sen
     assert task.next_offset(LEFT) == 2, "what lies between the checkpoint and the marker must be run again"
 
 
+async def test_a_marker_behind_marks_of_transactions_is_reached_by_a_record_beyond_it(
+    behind: World, tmp_path: Path
+) -> None:
+    #  left   c (mark) (mark) | f      the checkpoint stands before 2, the marker before 5
+    task = await open_task(behind, tmp_path)
+    task.feed(RIGHT, records("x"))
+    assert task.feed(LEFT, [*records("c", start=2), *records("f", start=5)])
+    assert task.next_offset(LEFT) == 5
+    await task.flush()
+    assert behind.state().calls[0] == (LEFT, ["c"])
+    assert task.phase is Phase.LIVE
+
+
+async def test_a_marker_with_nothing_but_marks_before_it_is_reached_too(
+    behind: World, tmp_path: Path
+) -> None:
+    #  left   three marks, then f: the checkpoint stands before 2, the marker before 5
+    task = await open_task(behind, tmp_path)
+    task.feed(RIGHT, records("x"))
+    assert task.feed(LEFT, records("f", start=5))
+    assert task.next_offset(LEFT) == 5
+    await task.flush()
+    assert task.phase is Phase.LIVE
+    assert not task.feed(LEFT, records("f", start=5))
+    await task.flush()
+    assert behind.producer().transactions[-1][-1].value == position(left=6, right=1)
+
+
 async def test_records_that_end_right_at_the_marker_need_no_seek(behind: World, tmp_path: Path) -> None:
     task = await open_task(behind, tmp_path)
     assert not task.feed(LEFT, records(*"cde", start=2))
