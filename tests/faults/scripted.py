@@ -34,6 +34,8 @@ EXPERIMENT = Experiment(
 )
 NEVER_SECONDS = 3600.0
 """Between checkpoints: so all that a worker has counted must be rewound by the next."""
+REPORTS_HELD = 3
+"""Reports come further apart than flushes do."""
 FINAL_MS = START_MS + 400 * 3_600_000
 
 
@@ -165,12 +167,24 @@ async def zombie_before_commit(directory: Path, broker: str, sabotage: str) -> t
 
 
 async def actions_first(directory: Path, broker: str, sabotage: str) -> tuple[Comparison, int]:
-    """Actions are there before any activation. Returns how many were held back then, as well."""
+    """Actions are there before any activation. Returns how many were held back then, as well.
+
+    Rows that were fetched a moment ago look like held ones until the next flush: what tells them apart is that
+    they are there in one report after the other.
+    """
+    held_in: set[int] = set()
+
+    def is_settled(report: Report) -> bool:
+        if report.held_rows == 0:
+            return report.position > 0
+        held_in.add(report.at_ms)
+        return len(held_in) >= REPORTS_HELD
+
     async with Script(directory, broker) as script:
         script.aggregate.sabotage = sabotage
         await script.start()
         await script.send(actions(range(1, 10)))
-        report = await script.actions_report(lambda report: report.held_rows > 0 or report.position > 0)
+        report = await script.actions_report(is_settled)
         await script.send(activations())
         return await script.finish(), report.held_rows
 

@@ -337,6 +337,26 @@ async def test_a_position_from_before_a_seek_passes_nothing(
     assert dispatcher.tasks("ledger")[0].next_offset(LEFT) == 0
 
 
+async def test_a_position_from_before_a_task_is_resumed_passes_nothing(
+    world: World, dispatcher: Dispatcher, thread: FakeThread
+) -> None:
+    """It is open, and its inputs' bounds are asked for; other partitions of the worker are fetched meanwhile."""
+    left = TopicPartition(LEFT, 0)
+    world.heads[0] = head({LEFT: 2, RIGHT: 0}, {LEFT: 5, RIGHT: 0})
+    thread.may_answer.clear()
+    await dispatcher.assigned(inputs(0), thread)
+    await thread.asked.wait()
+    assert phases(dispatcher) == {0: "rewinding"}
+    dispatcher.dispatch({}, {left: End(5, 5, 0)})
+    thread.may_answer.set()
+    assert (await fetching(dispatcher, left))[left] == 2
+    dispatcher.dispatch({left: records("c", "d", "e", start=2)}, {left: End(5, 5, 0)})
+    [task] = dispatcher._tasks.values()
+    await task.flush()
+    assert world.state().calls == [(LEFT, ["c", "d", "e"])]
+    assert phases(dispatcher) == {0: "live"}
+
+
 # -- records ------------------------------------------------------------------------------------------------
 
 
