@@ -8,6 +8,10 @@ PYTHON ?=
 export PYTHON
 SECONDS ?=
 SEED ?=
+SECTIONS ?=
+ACTIONS ?=
+PROFILE ?=
+RATE ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -63,11 +67,11 @@ fault-run: setup ## One run of random faults, and scripted runs of deliberately 
 faults: setup ## Random faults for as long as you like (SECONDS=600 SEED=7)
 	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
-bench: setup ## Measure CPU an action, recovery, freshness, take-over, scale-out (SECTIONS="cpu" ACTIONS=1000000)
+bench: setup ## Measure CPU an action, recovery, freshness and more (SECTIONS="cpu scale" ACTIONS=1000000 PROFILE=1)
 	@$(BIN)/rtexp bench $(SECTIONS) $(if $(ACTIONS),--actions $(ACTIONS)) $(if $(PROFILE),--profile)
 
-soak: setup ## Run a steady stream and watch memory (MINUTES=12 RATE=5000)
-	@$(BIN)/rtexp bench soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
+soak: setup ## Run a steady stream and watch memory (SECONDS=720 RATE=5000)
+	@$(BIN)/rtexp bench soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
 
 format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -39,6 +39,10 @@ ROOT = Path(__file__).parents[2]
 SESSION_SECONDS = 6.0
 REWOUND = re.compile(r"live; rewound ([1-9]\d*) records")
 READY = "live; rewound"
+ANNOUNCED = re.compile(
+    r"\[(\d+)\] \[INFO\] (users/\d+): restored \d+ changelog records in [\d.]+ s; rewinding (\{.*?\})"
+)
+DONE = re.compile(r"\[(\d+)\] \[INFO\] (users/\d+): live; rewound (\d+) records")
 
 
 def make_settings(
@@ -160,6 +164,25 @@ class Worker:
         return files
 
 
+def incomplete_rewinds(said: str) -> list[str]:
+    """Compare what a worker's log announces of each partition with what it says once that is done.
+
+    >>> incomplete_rewinds("[7] [INFO] users/1: restored 2 changelog records in 0.1 s; rewinding {'a': 2, 'b': 1}\\n"
+    ...                    "[7] [INFO] users/1: live; rewound 2 records")
+    ['users/1: 2 of 3']
+    """
+    announced: dict[tuple[str, str], int] = {}
+    """By process, as one may die before it is done, and partition."""
+    found = []
+    for line in said.splitlines():
+        if began := ANNOUNCED.search(line):
+            announced[began[1], began[2]] = sum(map(int, re.findall(r": (\d+)", began[3])))
+        elif (done := DONE.search(line)) and (wanted := announced.pop((done[1], done[2]), None)) is not None:
+            if int(done[3]) != wanted:
+                found.append(f"{done[2]}: {done[3]} of {wanted}")
+    return found
+
+
 class Cluster:
     """All workers of one run."""
 
@@ -206,6 +229,10 @@ class Cluster:
         return sum(
             int(found[1]) for worker in self.workers.values() for found in REWOUND.finditer(worker.said)
         )
+
+    def incomplete_rewinds(self) -> list[str]:
+        """Rewinds of users that came to their end, and were shorter than what had been announced."""
+        return [line for worker in self.workers.values() for line in incomplete_rewinds(worker.said)]
 
     def stop(self) -> None:
         for worker in self.workers.values():

@@ -56,6 +56,7 @@ class Report:
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
     rewound: int = 0
+    incomplete_rewinds: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
 
     def __str__(self) -> str:
@@ -123,6 +124,7 @@ class RandomRun:
                 await self.cluster.command("wait", "--timeout", "150")
                 reviving.cancel()
             self.report.rewound = self.cluster.rewinds()
+            self.report.incomplete_rewinds = self.cluster.incomplete_rewinds()
             self.report.comparison = await compare(settings)
         finally:
             self.cluster.stop()

@@ -26,6 +26,7 @@ async def test_whatever_dies_every_cell_is_exact(tmp_path: Path, capsys: pytest.
     assert set(ALWAYS) | {"sqlite-locked"} == set(report.faults), "each kind of fault happened"
     assert report.faults.total() > len(ALWAYS)
     assert report.rewound > 0, "a run without rewinding proves nothing"
+    assert report.incomplete_rewinds == []
     assert report.comparison is not None
     assert report.comparison.cells > 1000
     assert report.comparison.differing == {}

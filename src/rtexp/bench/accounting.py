@@ -34,6 +34,14 @@ def usage(pid: int) -> Usage:
     return Usage(cpu_seconds, int(kb["VmRSS"]) * 1024 / _MB, int(kb["VmHWM"]) * 1024 / _MB)
 
 
+def machine_cpu_seconds() -> float:
+    """Return the CPU time that all processes of this machine have used since it started."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (
+        int(ticks) for ticks in Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
 class Calibration(NamedTuple):
     """CPU seconds of two fixed loops: figures of two runs compare only where these are alike."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rtexp.bench.pipeline import Bench, Spent
+    from rtexp.local.status_board import StatusBoard
 
 LAST_MARK_MS = FIRST_ACTION_MS + (ACTION_HOURS + 1) * HOUR_MS
 """Behind the join delay of the last action."""
@@ -34,9 +35,9 @@ class CpuFigures(NamedTuple):
     us_an_action_in_all: float
     actions_a_second_and_core: float
     wall_seconds: float
+    others_cores: float
+    """Processors that were busy with other things: beyond one or so, the figures are higher than they should be."""
     peak_rss_mb: Mapping[str, float]
-    bytes_a_user: float
-    """What the aggregate workers grew by with the users, their triggers and counts; working memory included."""
     changelog_bytes_an_action: float
     """Of users and buckets, as the broker stores them, compaction included."""
     checkpoints_a_partition: Mapping[str, float]
@@ -54,30 +55,29 @@ async def measure_cpu(
     aggregates: int = 1,
     profiles: Path | None = None,
 ) -> CpuFigures:
-    """Run a whole pipeline on the workload; ``profiles``: also sample where its workers' time goes."""
+    """Run a whole pipeline on the workload; ``profiles``: also sample where its workers' time goes, into there."""
     settings = bench_settings(stage.directory, checkpoint_seconds=checkpoint_seconds)
     wanted = workload.cells()
     workers = {"ingest": 1, "aggregate": aggregates, "results": 1}
     async with running(settings, stage.environ, workers=workers) as bench:
         await bench.load(workload.experiment_names())
-        empty = bench.usage()
         await send_activations(bench, stage, workload)
         stage.say(f"{workload.actions:,} actions: sending")
-        before = await _checkpoints(bench)
         changelogs = bench.stored_bytes("changelog")
         async with backlog(settings) as writer:
             await send_all(writer, workload.action_records(), "actions")
             await writer.mark(LAST_MARK_MS)
             await writer.flush()
             calibration = calibrate()
+            before = _checkpoints(await bench.fresh_board())
             meter = Meter(bench)
         stage.say(f"{workload.actions:,} actions: counting")
         with profiling(bench.supervisor.pids, profiles):
             await bench.counted()
             spent = meter.spent()
-        after = await _checkpoints(bench)
+        # As said with the last positions, so without those that were taken since.
+        after = _checkpoints(await bench.board())
         used = bench.usage()
-        grown = sum(used[n].rss_mb - empty[n].rss_mb for n in used if n.startswith("aggregate"))
         changelogs = bench.stored_bytes("changelog") - changelogs
         differing = bench.differing(wanted)
     us = _us(spent, workload.actions)
@@ -90,8 +90,8 @@ async def measure_cpu(
         us_an_action_in_all=in_all,
         actions_a_second_and_core=1e6 / in_all,
         wall_seconds=spent.wall_seconds,
+        others_cores=spent.others_cores,
         peak_rss_mb={name: one.peak_rss_mb for name, one in used.items()},
-        bytes_a_user=grown * (1 << 20) / workload.users,
         changelog_bytes_an_action=changelogs / workload.actions,
         checkpoints_a_partition={job: after[job] - before[job] for job in after},
         cells=len(wanted),
@@ -111,7 +111,7 @@ async def send_activations(bench: Bench, stage: Stage, workload: Workload) -> No
 
 def checkpoint_seconds_for(figures: CpuFigures) -> float:
     """Return an interval that gives about one checkpoint per 600,000 actions, by how long another run took."""
-    # About half, as a larger run is faster: it waits as long for its end, and has more actions before that.
+    # Less: a checkpoint waits for the next flush, and the next run may be faster. Too many make it dearer, not cheaper.
     return 0.45 * ACTIONS_A_CHECKPOINT * figures.wall_seconds / figures.actions
 
 
@@ -119,9 +119,8 @@ def _us(spent: Spent, actions: int) -> dict[str, float]:
     return {name: seconds * 1e6 / actions for name, seconds in spent.cpu_seconds.items()}
 
 
-async def _checkpoints(bench: Bench) -> dict[str, float]:
+def _checkpoints(board: StatusBoard) -> dict[str, float]:
     """Return how many checkpoints a partition of each job has taken so far, on average."""
-    board = await bench.board()
     averages = {}
     for job, agent in (("aggregate", "users"), ("results", "buckets")):
         details = [s.details.get(agent, {}) for s in board.live_partitions(job, _ANY_TIME_MS)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtexp.bench.live import LiveStream, percentile
-from rtexp.bench.pipeline import bench_settings, running
+from rtexp.bench.live import LiveStream, live_settings, percentile
+from rtexp.bench.pipeline import running
 
 if TYPE_CHECKING:
     from rtexp.bench.pipeline import Stage
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class FreshnessFigures(NamedTuple):
     """From handing an action to the producer to its row in SQL; milliseconds by the clock on the wall."""
 
-    actions_a_second: int
+    actions_a_second: float
+    """As they were sent."""
     seconds: float
     samples: int
     p50_ms: float
@@ -25,19 +26,17 @@ class FreshnessFigures(NamedTuple):
 
 
 async def measure_freshness(stage: Stage, *, actions_a_second: int, seconds: float) -> FreshnessFigures:
-    """Run a stream with the live clock and default settings."""
-    settings = bench_settings(stage.directory, clock="live")
-    settings = settings.model_copy(
-        update={"actions": settings.actions.model_copy(update={"cap_per_hour": 0})}
-    )
+    """Run a stream with the live clock and default settings; a poll of SQL every 50 ms sees the probes."""
+    settings = live_settings(stage.directory)
     async with running(settings, stage.environ) as bench:
         stage.say(f"freshness: {actions_a_second:,} actions a second for {seconds:g} s")
         stream = LiveStream(bench, actions_a_second)
         await stream.run(seconds)
+        bench.require_undisturbed()
     pipeline = settings.pipeline
     return FreshnessFigures(
-        actions_a_second,
-        seconds,
+        stream.sent / stream.sending_seconds,
+        stream.sending_seconds,
         len(stream.latencies_ms),
         percentile(stream.latencies_ms, 0.5),
         percentile(stream.latencies_ms, 0.99),

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from rtexp.bench.pipeline import bench_settings
 from rtexp.bench.workload import EVENTS, GROUPS
+from rtexp.errors import FatalError
 from rtexp.local.raw_records import RawRecord, partition_of
 from rtexp.local.raw_writer import raw_writer
 from rtexp.store.engine import opened, reading
@@ -23,18 +25,33 @@ from rtexp.store.schema import cells
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
     from rtexp.bench.pipeline import Bench
     from rtexp.local.raw_writer import RawWriter
+    from rtexp.settings import Settings
 
 TICK_SECONDS = 0.1
 USERS = 20_000
 EXPERIMENTS = 100
 GROUPS_A_USER = 3
 POLL_SECONDS = 0.05
+SEEN_SECONDS = 120.0
+CAP_PER_HOUR = 100_000
+"""A probe acts once a tick: 36,000 times."""
 _MINUTE_MS = 60_000
+
+
+def live_settings(directory: Path, **pipeline: object) -> Settings:
+    """Return settings with the live clock, and a cap that even a probe never reaches; else default ones.
+
+    ``pipeline`` are some of its section's.
+    """
+    settings = bench_settings(directory, clock="live", **pipeline)
+    actions = settings.actions.model_copy(update={"cap_per_hour": CAP_PER_HOUR})
+    return settings.model_copy(update={"actions": actions})
 
 
 @dataclass
@@ -45,6 +62,8 @@ class LiveStream:
     actions_a_second: int
     seed: int = 7
     sent: int = 0
+    sending_seconds: float = 0.0
+    """How long sending took; more than was asked for where this machine can't send so fast."""
     latencies_ms: list[float] = field(default_factory=list)
     """From a probe's action being handed to the producer to its being counted in SQL, as it was seen there."""
     _waiting: dict[str, deque[float]] = field(default_factory=dict)
@@ -66,7 +85,10 @@ class LiveStream:
         return [*(f"exp{number:03d}" for number in range(EXPERIMENTS)), *self.probes]
 
     async def run(self, seconds: float) -> None:
-        """Load the experiments, trigger all users, then send actions for so long, and watch the probes."""
+        """Load the experiments, trigger all users, then send actions for so long, and watch the probes.
+
+        Returns when SQL has every action of the probes; FatalError if it hasn't in time, or has too many.
+        """
         await self.bench.load(self.experiment_names(), start_ms=_now_ms() - _MINUTE_MS)
         async with raw_writer(self.bench.settings) as writer:
             await writer.send(self._activations())
@@ -75,9 +97,20 @@ class LiveStream:
             try:
                 await self._send(writer, seconds)
                 await self.bench.counted()
-                await asyncio.sleep(2 * POLL_SECONDS)
+                await self._all_seen(watching)
             finally:
                 watching.cancel()
+
+    async def _all_seen(self, watching: asyncio.Task[None]) -> None:
+        until = time.monotonic() + SEEN_SECONDS
+        # Nothing tells when the last look has been taken in: it has to be asked.
+        while any(self._waiting.values()):
+            if watching.done():
+                await watching  # it has failed: say why
+            if time.monotonic() > until:
+                missing = {probe: len(sent) for probe, sent in self._waiting.items() if sent}
+                raise FatalError(f"SQL lacks actions of probes that have been counted: {missing}")
+            await asyncio.sleep(POLL_SECONDS)
 
     def _activations(self) -> list[RawRecord]:
         now_ms = _now_ms()
@@ -106,6 +139,7 @@ class LiveStream:
             await writer.flush()
             self.sent += a_tick
             await asyncio.sleep(max(0.0, began + (tick + 1) * TICK_SECONDS - time.monotonic()))
+        self.sending_seconds = time.monotonic() - began
 
     def _action(self, user: str, now_ms: int) -> RawRecord:
         value = f'{{"user_id":"{user}","event":"{self._random.choice(EVENTS)}","ts":{now_ms},"app":"ios"}}'
@@ -116,7 +150,10 @@ class LiveStream:
             async for counts in self._polled(engine):
                 seen_at = time.monotonic()
                 for probe, count in counts.items():
-                    for _ in range(count - self._seen.get(probe, 0)):
+                    new = count - self._seen.get(probe, 0)
+                    if not 0 <= new <= len(self._waiting.get(probe, ())):
+                        raise FatalError(f"SQL says {count} actions of {probe}, which aren't what was sent")
+                    for _ in range(new):
                         self.latencies_ms.append((seen_at - self._waiting[probe].popleft()) * 1000)
                     self._seen[probe] = count
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtexp.bench.accounting import Usage, usage
+from rtexp.bench.accounting import Usage, machine_cpu_seconds, usage
 from rtexp.bench.workload import EVENTS, GROUPS, START_MS, CellCounts, CellKey
+from rtexp.errors import FatalError
 from rtexp.local.broker_files import free_port
 from rtexp.local.positions import kafka_observer
 from rtexp.local.readiness import wait_for_snapshot
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 JOBS = ("ingest", "aggregate", "results")
 PREFIX = "bench"
 WAIT_SECONDS = 900.0
+REPORT_SECONDS = 60.0
+LOG_NAME = "bench.log"
+CONFIG_NAME = "rtexp.toml"
 
 
 def bench_settings(directory: Path, **pipeline: object) -> Settings:
@@ -78,6 +82,12 @@ class Bench:
         """Return what each process has used since it started."""
         return {name: usage(pid) for name, pid in self.supervisor.pids.items()}
 
+    def require_undisturbed(self) -> None:
+        """Raise FatalError, with its last words, if any process has ended: the figures would be of its successor."""
+        for end in self.supervisor.exits:
+            words = "\n".join(self.supervisor.tail(end.name))
+            raise FatalError(f"{end.name} ended ({end}) while it was measured; it said:\n{words}")
+
     async def load(self, experiments: list[str], *, start_ms: int = START_MS) -> None:
         """Make experiments whose periods begin at ``start_ms``; return when ingest knows them."""
         allocations = tuple(Allocation(group, 50.0, start_ms) for group in GROUPS)
@@ -101,6 +111,23 @@ class Bench:
             await follower.read()
             return await follower.read()
 
+    async def fresh_board(self) -> StatusBoard:
+        """Return what all workers say of each partition from now on; they repeat themselves every few seconds."""
+        asked_ms = _now_ms()
+        until = time.monotonic() + REPORT_SECONDS
+        async with StatusFollower(self.settings.kafka) as follower:
+            while time.monotonic() < until:
+                board = await follower.read()
+                spoken = {job: board.live_partitions(job, _now_ms()) for job in JOBS}
+                if all(spoken.values()) and all(s.at_ms > asked_ms for said in spoken.values() for s in said):
+                    return board
+        raise FatalError(f"not all workers have reported for {REPORT_SECONDS:g} s: see {self.log_path}")
+
+    @property
+    def log_path(self) -> Path:
+        """Where the output of all processes goes."""
+        return self.settings.data.directory / LOG_NAME
+
     def stored_bytes(self, topic: str) -> int:
         """Return what the broker stores of topics with this in their name, their indexes left out."""
         log = self.settings.data.directory / "kafka" / "log"
@@ -123,6 +150,8 @@ class Spent(NamedTuple):
 
     cpu_seconds: Mapping[str, float]
     wall_seconds: float
+    others_cores: float
+    """How many processors all other processes kept busy meanwhile, the one that measures among them."""
 
 
 class Meter:
@@ -131,15 +160,17 @@ class Meter:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._began = time.monotonic()
+        self._machine_before = machine_cpu_seconds()
         self._before = bench.usage()
 
     def spent(self) -> Spent:
-        """Return what has been used since; every process must be the one that it was."""
+        """Return what has been used since; FatalError if a process isn't the one that it was."""
+        self._bench.require_undisturbed()
         after = self._bench.usage()
-        return Spent(
-            {name: after[name].cpu_seconds - before.cpu_seconds for name, before in self._before.items()},
-            time.monotonic() - self._began,
-        )
+        used = {name: after[name].cpu_seconds - before.cpu_seconds for name, before in self._before.items()}
+        wall_seconds = time.monotonic() - self._began
+        others = machine_cpu_seconds() - self._machine_before - sum(used.values())
+        return Spent(used, wall_seconds, max(0.0, others / wall_seconds))
 
 
 @asynccontextmanager
@@ -149,10 +180,10 @@ async def running(
     """Run broker and workers; all of it has stopped when the block has ended."""
     directory = settings.data.directory
     directory.mkdir(parents=True, exist_ok=True)
-    config = directory / "rtexp.toml"
+    config = directory / CONFIG_NAME
     config.write_text(as_toml(settings), "utf-8")
     environ = {name: value for name, value in environ.items() if not name.startswith("RTEXP_")}
-    with (directory / "bench.log").open("a", encoding="utf-8") as log:
+    with (directory / LOG_NAME).open("a", encoding="utf-8") as log:
         async with local_system(
             settings,
             config,

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.errors import UsageError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SAMPLES_A_SECOND = 100
 STOP_SECONDS = 20.0
+OWN = "rtexp"
+LIBRARIES = ("aiokafka", "faust", "mode", "sqlalchemy", "asyncio")
 
 
 def find_profiler() -> str:
@@ -34,7 +37,7 @@ def profiling(pids: Mapping[str, int], directory: Path | None) -> Iterator[None]
     """Sample all processes but the broker while the block runs; write ``NAME.folded`` files into ``directory``.
 
     Each line of them is a stack (outermost first, ';' between) and in how many samples it held the interpreter
-    lock. None: do nothing.
+    lock, be it while it waited for a processor: on a busy machine shares are hints. None: do nothing.
     """
     if directory is None:
         yield
@@ -74,15 +77,50 @@ def profiling(pids: Mapping[str, int], directory: Path | None) -> Iterator[None]
                 process.wait()
 
 
-def hottest(folded: Path, places: int = 15) -> list[tuple[float, str]]:
-    """Return the functions of our own and of libraries in which most samples ended, with their share in percent."""
-    counts: dict[str, int] = {}
-    total = 0
+class Frame(NamedTuple):
+    """A line of a stack."""
+
+    function: str
+    file: str
+    """As py-spy shortens it: from the package on."""
+
+    @classmethod
+    def of(cls, text: str) -> Frame:
+        """Parse what py-spy writes: ``function (file:line)``; a thread has no file, and gets ''."""
+        function, _, place = text.strip().partition(" (")
+        return cls(function, place.rpartition(":")[0])
+
+    @property
+    def module(self) -> str:
+        """A module of ours by its path, or the package of a library; '' where it is neither."""
+        parts = PurePath(self.file.removesuffix(".py")).parts
+        if OWN in parts:
+            return "/".join(parts[len(parts) - parts[::-1].index(OWN) - 1 :])
+        return next((part for part in parts if part in LIBRARIES), "")
+
+
+class Hot(NamedTuple):
+    """Shares of the samples in percent, the largest first."""
+
+    stages: dict[str, float]
+    """By the innermost module of ours or library of `LIBRARIES`: numpy's time is its caller's."""
+    functions: dict[str, float]
+    """By the function that ran."""
+
+
+def hottest(folded: Path, places: int = 15) -> Hot:
+    """Read a file that `profiling` wrote."""
+    stages: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
     for line in folded.read_text("utf-8").splitlines():
         stack, _, samples = line.rpartition(" ")
-        place = stack.rpartition(";")[2].partition(" (")
-        name = f"{place[0]} {place[2].rpartition(':')[0]}"
-        counts[name] = counts.get(name, 0) + int(samples)
-        total += int(samples)
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [(100 * samples / total, name) for name, samples in ordered[:places]]
+        frames = [Frame.of(text) for text in stack.split(";")]
+        stage = next((frame.module for frame in reversed(frames) if frame.module), "other")
+        stages[stage] += int(samples)
+        functions[f"{frames[-1].function} {frames[-1].file}"] += int(samples)
+    return Hot(_shares(stages, places), _shares(functions, places))
+
+
+def _shares(counts: Counter[str], places: int) -> dict[str, float]:
+    total = counts.total()
+    return {name: 100 * samples / total for name, samples in counts.most_common(places)}

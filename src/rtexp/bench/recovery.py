@@ -9,12 +9,16 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.backlog import backlog, send_all
+from rtexp.bench.changelogs import KINDS, measure_reading
 from rtexp.bench.cpu import LAST_MARK_MS, send_activations
 from rtexp.bench.pipeline import Stage, bench_settings, running
 from rtexp.errors import StoreUnavailable
 from rtexp.local.status_board import StatusFollower
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rtexp.bench.changelogs import ReadingFigures
     from rtexp.bench.pipeline import Bench
     from rtexp.bench.workload import Workload
     from rtexp.records.status import Status
@@ -29,20 +33,28 @@ class RecoveryFigures(NamedTuple):
 
     rewound_rows: int
     rewound_rows_a_second: float
-    changelog_records: int
-    changelog_mb: float
-    changelog_mb_a_second: float
-    """Read and stored on the local disk; a start that finds it there is subtracted."""
+    differing_cells: int
+    """After rewinding."""
+    rewinding_wall_seconds: float
+    """From `kill -9` to counting again: time-out of the session and start included."""
     start_cpu_seconds: float
     """Of a start with nothing at all to restore: subtracted for rewinding."""
-    local_start_cpu_seconds: float
-    """Of one that finds everything on its own disk."""
-    rewinding_wall_seconds: float
-    """From `kill -9` to counting again, the start included."""
+    changelog_records: int
+    changelog_mb: float
+    """What a start with an empty disk read."""
+    empty_disk_start_cpu_seconds: float
+    full_disk_start_cpu_seconds: float
+    reading: Mapping[str, ReadingFigures]
+    """Of changelogs large enough to measure, by what they hold."""
 
 
-async def measure_recovery(workload: Workload, stage: Stage) -> RecoveryFigures:
-    """Kill a worker that has no checkpoint; then start it once with an empty disk, and once with a full one."""
+async def measure_recovery(
+    workload: Workload, stage: Stage, *, changelog_share: float = 1.0
+) -> RecoveryFigures:
+    """Kill a worker that has no checkpoint; then start it once with an empty disk, and once with a full one.
+
+    After that, large changelogs are read; less than 1 of ``changelog_share`` makes them smaller, for tests.
+    """
     settings = bench_settings(stage.directory, checkpoint_seconds=NEVER_SECONDS)
     rows = workload.actions + len(workload.activations()[0])
     started_ms = _now_ms()
@@ -63,21 +75,24 @@ async def measure_recovery(workload: Workload, stage: Stage) -> RecoveryFigures:
         rewinding_wall_seconds = time.monotonic() - killed_at
         rewinding_cpu_seconds = bench.usage()[WORKER].cpu_seconds
         assert sum(_detail(status, "rewound_records") for status in live) > 0
+        await bench.counted()
+        differing_cells = bench.differing(workload.cells())
     shutil.rmtree(settings.data.directory / "workers" / WORKER / "users")
     stage.say("recovery: starting with an empty disk")
-    wiped, reading_cpu_seconds = await _start(stage, settings_of=bench)
+    wiped, empty_disk_seconds = await _start(stage, settings_of=bench)
     stage.say("recovery: starting with a full disk")
-    _, local_start_cpu_seconds = await _start(stage, settings_of=bench)
-    megabytes = sum(_detail(status, "changelog_bytes") for status in wiped) / 1e6
+    _, full_disk_seconds = await _start(stage, settings_of=bench)
     return RecoveryFigures(
         rewound_rows=rows,
         rewound_rows_a_second=rows / (rewinding_cpu_seconds - start_cpu_seconds),
-        changelog_records=sum(_detail(status, "changelog_records") for status in wiped),
-        changelog_mb=megabytes,
-        changelog_mb_a_second=megabytes / (reading_cpu_seconds - local_start_cpu_seconds),
-        start_cpu_seconds=start_cpu_seconds,
-        local_start_cpu_seconds=local_start_cpu_seconds,
+        differing_cells=differing_cells,
         rewinding_wall_seconds=rewinding_wall_seconds,
+        start_cpu_seconds=start_cpu_seconds,
+        changelog_records=sum(_detail(status, "changelog_records") for status in wiped),
+        changelog_mb=sum(_detail(status, "changelog_bytes") for status in wiped) / 1e6,
+        empty_disk_start_cpu_seconds=empty_disk_seconds,
+        full_disk_start_cpu_seconds=full_disk_seconds,
+        reading={kind: await measure_reading(stage, kind, share=changelog_share) for kind in KINDS},
     )
 
 

@@ -8,8 +8,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from rtexp.bench.live import LiveStream
-from rtexp.bench.pipeline import bench_settings, running
+from rtexp.bench.live import LiveStream, live_settings
+from rtexp.bench.pipeline import running
 from rtexp.errors import StoreUnavailable
 from rtexp.local.status_board import StatusFollower
 
@@ -33,7 +33,7 @@ class TakeoverFigures(NamedTuple):
 
 async def measure_takeover(stage: Stage, *, actions_a_second: int = 1000) -> TakeoverFigures:
     """Kill one of three workers while a stream is counted."""
-    settings = bench_settings(stage.directory, clock="live")
+    settings = live_settings(stage.directory)
     workers = {"ingest": 1, "aggregate": WORKERS, "results": 1}
     async with running(settings, stage.environ, workers=workers) as bench:
         streaming = asyncio.create_task(LiveStream(bench, actions_a_second).run(STREAM_SECONDS))

@@ -161,13 +161,13 @@ class PartitionTask:
         base, mark = self._positions(head)
         self._inputs = {t: _Input(base.get(t, 0), mark.get(t, 0)) for t in self.agent.inputs}
         self.phase = Phase.REWINDING
-        self._end_rewinding_if_done()
         self.sensors.recovery_seconds = time.monotonic() - started
         log.info(
             "%s/%s: restored %s changelog records in %.2f s; rewinding %s",
             self.agent.name, self.partition, self.sensors.changelog_records, self.sensors.recovery_seconds,
             {t: i.mark - i.applied for t, i in self._inputs.items()},
         )  # fmt: skip
+        self._end_rewinding_if_done()
 
     async def _load(self) -> Head:
         """Replay the changelog and load the pages; pages that don't verify are replayed once from scratch."""

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from rtexp.bench.accounting import calibrate, usage
+from rtexp.bench.accounting import Calibration, calibrate, machine_cpu_seconds, usage
+from rtexp.bench.cpu import CpuFigures, checkpoint_seconds_for
 from rtexp.bench.live import percentile
+from rtexp.bench.memory import MemoryFigures, UsersFigures
 from rtexp.bench.profile import hottest
+from rtexp.bench.report import plain, table
 from rtexp.bench.soak import SoakFigures
 
 if TYPE_CHECKING:
@@ -63,9 +66,67 @@ def test_what_a_process_takes_while_it_warms_up_counts_for_nothing() -> None:
     assert soak(10, 50, 200, 200, 200, 200, 200, 200).is_flat
 
 
-def test_the_hottest_functions_come_first_with_their_share(tmp_path: Path) -> None:
+def test_the_hottest_stages_and_functions_come_first_with_their_share(tmp_path: Path) -> None:
     folded = tmp_path / "ingest-1.folded"
     folded.write_text(
-        "main (a.py:1);read (b.py:7) 30\nmain (a.py:1);count (c.py:9) 60\nmain (a.py:2);read (b.py:8) 10\n"
+        "main (faust/cli.py:1);decode (src/rtexp/records/raw.py:7);sort (numpy/core.py:2) 50\n"
+        "main (faust/cli.py:1);decode (src/rtexp/records/raw.py:9) 10\n"
+        "main (faust/cli.py:1);decode (src/rtexp/records/raw.py:9);fetch (aiokafka/fetcher.py:3) 25\n"
+        "thread (MainThread) 15\n"
     )
-    assert hottest(folded) == [(60.0, "count c.py"), (40.0, "read b.py")]
+    found = hottest(folded)
+    assert list(found.stages.items()) == [("rtexp/records/raw", 60.0), ("aiokafka", 25.0), ("other", 15.0)]
+    assert list(found.functions.items()) == [
+        ("sort numpy/core.py", 50.0),
+        ("fetch aiokafka/fetcher.py", 25.0),
+        ("thread ", 15.0),
+        ("decode src/rtexp/records/raw.py", 10.0),
+    ]
+
+
+def test_the_machine_is_busier_than_one_of_its_processes() -> None:
+    before = machine_cpu_seconds()
+    spent = calibrate()
+    assert machine_cpu_seconds() - before >= sum(spent) - 0.1
+
+
+def users(count: int, rss_mb: float, peak_rss_mb: float) -> UsersFigures:
+    return UsersFigures(count, 1000, {"aggregate-1": rss_mb}, {"aggregate-1": peak_rss_mb}, 0)
+
+
+def test_a_user_costs_what_more_users_add() -> None:
+    few, many = users(1 << 10, 100, 150), users(3 << 10, 101, 152)
+    found = MemoryFigures.of(few, many)
+    assert found.bytes_a_user == 512
+    assert found.peak_bytes_a_user == 1024
+
+
+def test_a_checkpoint_is_taken_at_least_once_in_600000_actions() -> None:
+    figures = CpuFigures(1_000_000, 0, 1, {}, 5.0, 2e5, 10.0, 0.0, {}, 0.0, {}, 0, 0, Calibration(0.1, 0.1))
+    assert 2.0 < checkpoint_seconds_for(figures) < 6.0
+
+
+def test_a_table_has_a_column_for_each_run() -> None:
+    figures = plain({"cpu": [NamedFigures(1000, {"ingest-1": 1.23456}), NamedFigures(4000, {"ingest-1": 1})]})
+    assert [line.split() for line in table(figures)] == [
+        ["cpu"],
+        ["actions", "1,000", "4,000"],
+        ["us", "an", "action:", "ingest-1", "1.235", "1"],
+    ]
+
+
+def test_a_table_tells_nested_figures_by_the_names_of_what_they_are_in() -> None:
+    figures = {"soak": {"rss_mb": {"broker": [1.5, 2000.0]}, "is_flat": True}, "machine": {"a/b": "x"}}
+    assert [line.strip() for line in table(figures)] == [
+        "soak",
+        f"rss mb: broker {'1.5 2,000.0':>14}",
+        f"{'is flat':<14} {'yes':>14}",
+        "",
+        "machine",
+        f"a/b {'x':>14}",
+    ]
+
+
+class NamedFigures(NamedTuple):
+    actions: int
+    us_an_action: dict[str, float]
