@@ -177,8 +177,9 @@ def incomplete_rewinds(said: str) -> list[str]:
     for line in said.splitlines():
         if began := ANNOUNCED.search(line):
             announced[began[1], began[2]] = sum(map(int, re.findall(r": (\d+)", began[3])))
-        elif (done := DONE.search(line)) and (wanted := announced.pop((done[1], done[2]), None)) is not None:
-            if int(done[3]) != wanted:
+        elif done := DONE.search(line):
+            wanted = announced.pop((done[1], done[2]), None)
+            if wanted not in (None, int(done[3])):
                 found.append(f"{done[2]}: {done[3]} of {wanted}")
     return found
 
