@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -116,7 +117,7 @@ async def _fill(settings: Settings, topic: str, records: Iterator[tuple[bytes, b
     await producer.start()
     try:
         batches = _batches(producer, records)
-        while transaction := [batch for batch, _ in zip(batches, range(BATCHES_A_TRANSACTION), strict=False)]:
+        while transaction := list(islice(batches, BATCHES_A_TRANSACTION)):
             async with producer.transaction():
                 sent = [await producer.send_batch(batch, topic, partition=0) for batch in transaction]
                 for confirmation in sent:
