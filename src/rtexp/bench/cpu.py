@@ -40,6 +40,8 @@ class CpuFigures(NamedTuple):
     peak_rss_mb: Mapping[str, float]
     changelog_bytes_an_action: float
     """Of users and buckets, as the broker stores them, compaction included."""
+    checkpoint_seconds: float
+    """As set, for both jobs."""
     checkpoints_a_partition: Mapping[str, float]
     """Of each job, while the actions were counted."""
     cells: int
@@ -93,6 +95,7 @@ async def measure_cpu(
         others_cores=spent.others_cores,
         peak_rss_mb={name: one.peak_rss_mb for name, one in used.items()},
         changelog_bytes_an_action=changelogs / workload.actions,
+        checkpoint_seconds=checkpoint_seconds,
         checkpoints_a_partition={job: after[job] - before[job] for job in after},
         cells=len(wanted),
         differing_cells=differing,
@@ -113,6 +116,17 @@ def checkpoint_seconds_for(figures: CpuFigures) -> float:
     """Return an interval that gives about one checkpoint per 600,000 actions, by how long another run took."""
     # Less: a checkpoint waits for the next flush, and the next run may be faster. Too many make it dearer, not cheaper.
     return 0.45 * ACTIONS_A_CHECKPOINT * figures.wall_seconds / figures.actions
+
+
+def has_enough_checkpoints(figures: CpuFigures) -> bool:
+    """Tell whether aggregate has taken one per 600,000 actions, on average over its partitions."""
+    return figures.checkpoints_a_partition["aggregate"] >= 0.95 * figures.actions / ACTIONS_A_CHECKPOINT
+
+
+def shorter_checkpoint_seconds(figures: CpuFigures) -> float:
+    """Return an interval for another run, when this one had too few checkpoints."""
+    wanted = figures.actions / ACTIONS_A_CHECKPOINT
+    return 0.8 * figures.checkpoint_seconds * figures.checkpoints_a_partition["aggregate"] / wanted
 
 
 def _us(spent: Spent, actions: int) -> dict[str, float]:

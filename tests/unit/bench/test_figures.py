@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from rtexp.bench.accounting import Calibration, calibrate, machine_cpu_seconds, usage
-from rtexp.bench.cpu import CpuFigures, checkpoint_seconds_for
+from rtexp.bench.cpu import (
+    CpuFigures,
+    checkpoint_seconds_for,
+    has_enough_checkpoints,
+    shorter_checkpoint_seconds,
+)
 from rtexp.bench.live import percentile
 from rtexp.bench.memory import MemoryFigures, UsersFigures
 from rtexp.bench.profile import hottest
@@ -101,9 +106,38 @@ def test_a_user_costs_what_more_users_add() -> None:
     assert found.peak_bytes_a_user == 1024
 
 
-def test_a_checkpoint_is_taken_at_least_once_in_600000_actions() -> None:
-    figures = CpuFigures(1_000_000, 0, 1, {}, 5.0, 2e5, 10.0, 0.0, {}, 0.0, {}, 0, 0, Calibration(0.1, 0.1))
-    assert 2.0 < checkpoint_seconds_for(figures) < 6.0
+def cost(*, actions: int, wall_seconds: float, checkpoints: float) -> CpuFigures:
+    return CpuFigures(
+        actions=actions,
+        joins=0,
+        workers=1,
+        us_an_action={},
+        us_an_action_in_all=5.0,
+        actions_a_second_and_core=2e5,
+        wall_seconds=wall_seconds,
+        others_cores=0.0,
+        peak_rss_mb={},
+        changelog_bytes_an_action=0.0,
+        checkpoint_seconds=2.0,
+        checkpoints_a_partition={"aggregate": checkpoints},
+        cells=0,
+        differing_cells=0,
+        calibration=Calibration(0.1, 0.1),
+    )
+
+
+def test_checkpoints_come_more_often_than_600000_actions_took() -> None:
+    assert 2.0 < checkpoint_seconds_for(cost(actions=1_000_000, wall_seconds=10, checkpoints=1)) < 6.0
+
+
+def test_what_took_too_few_checkpoints_takes_more_the_next_time() -> None:
+    half_of_what_is_wanted = cost(actions=6_000_000, wall_seconds=1, checkpoints=5)
+    assert shorter_checkpoint_seconds(half_of_what_is_wanted) == pytest.approx(0.8 * 2.0 / 2)
+
+
+def test_a_run_with_less_than_a_checkpoint_per_600000_actions_is_done_again() -> None:
+    assert has_enough_checkpoints(cost(actions=6_000_000, wall_seconds=1, checkpoints=10))
+    assert not has_enough_checkpoints(cost(actions=6_000_000, wall_seconds=1, checkpoints=9))
 
 
 def test_a_table_has_a_column_for_each_run() -> None:
