@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run faults \
+.PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run servers faults \
 	bench soak format lock clean
 
 help: ## Show this list
@@ -38,7 +38,14 @@ mariadb:
 demo: setup ## Run everything on this machine on generated events (SECONDS=60: end by itself and compare with the truth)
 	@$(BIN)/rtexp demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: unit properties integration fault-run ## Run every ring of tests, one fault run included
+test: unit properties servers ## Run every ring of tests, one fault run included
+
+# Side by side, as both wait most of the time: for sessions to end, for intervals to pass.
+servers: setup mariadb
+	@faults=$$(mktemp); \
+	$(PYTEST) tests/faults --timeout 600 >"$$faults" 2>&1 & running=$$!; \
+	failed=0; $(PYTEST) tests/integration --timeout 300 || failed=1; \
+	wait $$running || failed=1; cat "$$faults"; rm -f "$$faults"; exit $$failed
 
 check: lint types imports unit properties ## Run what needs no server: lint, types, import contracts, unit, properties
 

@@ -41,10 +41,3 @@ def test_an_action_has_a_cost_in_each_job_and_all_cells_are_right(tmp_path: Path
     assert figures["us_an_action_in_all"] == pytest.approx(
         sum(cost for name, cost in costs.items() if name != "broker"), abs=0.01
     )
-
-
-def test_a_killed_worker_rewinds_and_a_wiped_one_reads_its_changelog(tmp_path: Path) -> None:
-    figures = run(tmp_path, "recovery", "--actions", "20000", "--users", "1000")["recovery"]
-    assert figures["rewound_rows"] > 20_000
-    assert figures["changelog_records"] > 1_000
-    assert figures["changelog_mb"] > 0.1
