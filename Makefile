@@ -41,7 +41,7 @@ demo: setup ## Run everything on this machine on generated events (SECONDS=60: e
 test: unit properties servers ## Run every ring of tests, one fault run included
 
 # Side by side, as both wait most of the time: for sessions to end, for intervals to pass.
-servers: setup mariadb
+servers: setup mariadb ## Run both rings that need servers, side by side
 	@faults=$$(mktemp); \
 	$(PYTEST) tests/faults --timeout 600 >"$$faults" 2>&1 & running=$$!; \
 	failed=0; $(PYTEST) tests/integration --timeout 300 || failed=1; \
