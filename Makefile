@@ -12,6 +12,7 @@ SECTIONS ?=
 ACTIONS ?=
 PROFILE ?=
 RATE ?=
+JSON ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -19,7 +20,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run servers faults \
-	bench soak format lock clean
+	bench bench-peers soak format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +78,9 @@ faults: setup ## Random faults for as long as you like (SECONDS=600 SEED=7)
 bench: setup ## Measure CPU an action, recovery, freshness and more (SECTIONS="cpu scale" ACTIONS=1000000 PROFILE=1)
 	@$(BIN)/rtexp bench $(SECTIONS) $(if $(ACTIONS),--actions $(ACTIONS)) $(if $(PROFILE),--profile)
 
+bench-peers: setup ## Measure Flink and Kafka Streams beside rtexp on the same topics, needs a JDK and Maven (ACTIONS=1000000)
+	@$(BIN)/python -m bench.peers.run $(if $(ACTIONS),--actions $(ACTIONS)) $(if $(JSON),--json $(JSON))
+
 soak: setup ## Run a steady stream and watch memory (SECONDS=720 RATE=5000)
 	@$(BIN)/rtexp bench soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
 
@@ -90,5 +94,5 @@ lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes, i
 	@$(LOCK) --upgrade --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 
 clean: ## Remove caches and build output; .venv, kafka/libs and data stay
-	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist bench/peers/*/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} +

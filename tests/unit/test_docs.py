@@ -25,6 +25,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "bench" / "peers" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 COMPOSE = ROOT / "compose.yaml"

@@ -38,6 +38,8 @@ class CpuFigures(NamedTuple):
     others_cores: float
     """Processors that were busy with other things: beyond one or so, the figures are higher than they should be."""
     peak_rss_mb: Mapping[str, float]
+    whole_cpu_seconds: Mapping[str, float]
+    """Of each process since it started: start and activations included."""
     changelog_bytes_an_action: float
     """Of users and buckets, as the broker stores them, compaction included."""
     checkpoint_seconds: float
@@ -58,10 +60,11 @@ async def measure_cpu(
     profiles: Path | None = None,
 ) -> CpuFigures:
     """Run a whole pipeline on the workload; ``profiles``: also sample where its workers' time goes, into there."""
-    settings = bench_settings(stage.directory, checkpoint_seconds=checkpoint_seconds)
+    address = stage.broker and stage.broker.address
+    settings = bench_settings(stage.directory, address, checkpoint_seconds=checkpoint_seconds)
     wanted = workload.cells()
     workers = {"ingest": 1, "aggregate": aggregates, "results": 1}
-    async with running(settings, stage.environ, workers=workers) as bench:
+    async with running(settings, stage.environ, workers=workers, broker=stage.broker) as bench:
         await bench.load(workload.experiment_names())
         await send_activations(bench, stage, workload)
         stage.say(f"{workload.actions:,} actions: sending")
@@ -94,6 +97,7 @@ async def measure_cpu(
         wall_seconds=spent.wall_seconds,
         others_cores=spent.others_cores,
         peak_rss_mb={name: one.peak_rss_mb for name, one in used.items()},
+        whole_cpu_seconds={name: one.cpu_seconds for name, one in used.items()},
         changelog_bytes_an_action=changelogs / workload.actions,
         checkpoint_seconds=checkpoint_seconds,
         checkpoints_a_partition={job: after[job] - before[job] for job in after},

@@ -15,7 +15,7 @@ from rtexp.local.broker_files import free_port
 from rtexp.local.positions import kafka_observer
 from rtexp.local.readiness import wait_for_snapshot
 from rtexp.local.status_board import StatusFollower
-from rtexp.local.system import local_system
+from rtexp.local.system import BROKER, local_system
 from rtexp.local.waiting import wait_until_counted
 from rtexp.records.snapshot import Allocation
 from rtexp.settings import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    from rtexp.bench.standing_broker import StandingBroker
     from rtexp.local.status_board import StatusBoard
     from rtexp.local.supervisor import Supervisor
 
@@ -48,10 +49,13 @@ LOG_NAME = "bench.log"
 CONFIG_NAME = "rtexp.toml"
 
 
-def bench_settings(directory: Path, **pipeline: object) -> Settings:
-    """Return settings of a pipeline in ``directory``; ``pipeline`` are some of its section's."""
+def bench_settings(directory: Path, broker: str | None = None, /, **pipeline: object) -> Settings:
+    """Return settings of a pipeline in ``directory``; ``pipeline`` are some of its section's.
+
+    ``broker`` is the address of one that runs; otherwise the pipeline starts its own.
+    """
     return Settings(
-        kafka=KafkaSettings(brokers=(f"127.0.0.1:{free_port()}",), prefix=PREFIX),
+        kafka=KafkaSettings(brokers=(broker or f"127.0.0.1:{free_port()}",), prefix=PREFIX),
         store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
         actions=ActionSettings(tracked=EVENTS),
         pipeline=PipelineSettings.model_validate({"clock": "records", **pipeline}),
@@ -69,6 +73,8 @@ class Stage:
     environ: Mapping[str, str]
     say: Callable[[str], None]
     """For progress."""
+    broker: StandingBroker | None = None
+    """One that runs already, and goes on when the measurement is over, with all topics; its data in ``directory``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,14 @@ class Bench:
 
     settings: Settings
     supervisor: Supervisor
+    broker: StandingBroker | None = None
 
     def usage(self) -> dict[str, Usage]:
         """Return what each process has used since it started."""
-        return {name: usage(pid) for name, pid in self.supervisor.pids.items()}
+        pids = self.supervisor.pids
+        if self.broker is not None:
+            pids |= {BROKER: self.broker.pid}
+        return {name: usage(pid) for name, pid in pids.items()}
 
     def require_undisturbed(self) -> None:
         """Raise FatalError, with its last words, if any process has ended: the figures would be of its successor."""
@@ -175,9 +185,16 @@ class Meter:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, environ: Mapping[str, str], *, workers: Mapping[str, int] | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    workers: Mapping[str, int] | None = None,
+    broker: StandingBroker | None = None,
 ) -> AsyncIterator[Bench]:
-    """Run broker and workers; all of it has stopped when the block has ended."""
+    """Run broker and workers; all of it has stopped when the block has ended, but a ``broker`` that is given.
+
+    That one must be the one of ``settings``.
+    """
     directory = settings.data.directory
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / CONFIG_NAME
@@ -191,7 +208,7 @@ async def running(
             on_line=lambda name, line: print(f"{name} | {line}", file=log, flush=True),
             environ=environ,
         ) as supervisor:
-            yield Bench(settings, supervisor)
+            yield Bench(settings, supervisor, broker)
 
 
 def _now_ms() -> int:

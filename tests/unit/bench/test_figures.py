@@ -117,6 +117,7 @@ def cost(*, actions: int, wall_seconds: float, checkpoints: float) -> CpuFigures
         wall_seconds=wall_seconds,
         others_cores=0.0,
         peak_rss_mb={},
+        whole_cpu_seconds={},
         changelog_bytes_an_action=0.0,
         checkpoint_seconds=2.0,
         checkpoints_a_partition={"aggregate": checkpoints},
