@@ -67,7 +67,7 @@ class PartitionStore:
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(128)
-        options.set_write_buffer_size(4 << 20)  # a worker may have tens of stores
+        options.set_write_buffer_size(2 << 20)  # a worker may have tens of stores
         options.set_max_write_buffer_number(2)
         options.set_compression_type(rocksdict.DBCompressionType.lz4())
         table = rocksdict.BlockBasedOptions()

@@ -74,7 +74,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_process_leaves_has_no_page_older_than_its_head(path: Path) -> None:
-    """57 MB, written by way of memory of 4: most of it has come to files, the newest has not."""
+    """57 MB, written by way of memory of 2: most of it has come to files, the newest has not."""
     killed = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     store = PartitionStore(path)
