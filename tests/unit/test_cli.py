@@ -23,6 +23,7 @@ DOCUMENTED = [
     ["replay"],
     ["wait"],
     ["export", "cells"],
+    ["bench"],
 ]
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LAST_MARK_MS = FIRST_ACTION_MS + (ACTION_HOURS + 1) * HOUR_MS
 """Behind the join delay of the last action."""
 ACTIONS_A_CHECKPOINT = 600_000
+FLUSH_SECONDS = 2.0
+"""How long a checkpoint that is due waits for the next flush of a worker that is behind, about."""
+LEAST_CHECKPOINT_SECONDS = 0.1
 _BROKER = "broker"
 _ANY_TIME_MS = 0
 
@@ -116,21 +119,18 @@ async def send_activations(bench: Bench, stage: Stage, workload: Workload) -> No
     await bench.counted()
 
 
-def checkpoint_seconds_for(figures: CpuFigures) -> float:
-    """Return an interval that gives about one checkpoint per 600,000 actions, by how long another run took."""
-    # Less: a checkpoint waits for the next flush, and the next run may be faster. Too many make it dearer, not cheaper.
-    return 0.45 * ACTIONS_A_CHECKPOINT * figures.wall_seconds / figures.actions
+def checkpoint_seconds_for(figures: CpuFigures, *, speed_up: float = 1.0) -> float:
+    """Return an interval that gives a checkpoint per 600,000 actions, or some more, by how long another run took.
+
+    ``speed_up``: how many times as many actions a second are expected.
+    """
+    period = ACTIONS_A_CHECKPOINT * figures.wall_seconds / figures.actions / speed_up
+    return max(LEAST_CHECKPOINT_SECONDS, 0.85 * period - FLUSH_SECONDS)
 
 
 def has_enough_checkpoints(figures: CpuFigures) -> bool:
     """Tell whether aggregate has taken one per 600,000 actions, on average over its partitions."""
     return figures.checkpoints_a_partition["aggregate"] >= 0.95 * figures.actions / ACTIONS_A_CHECKPOINT
-
-
-def shorter_checkpoint_seconds(figures: CpuFigures) -> float:
-    """Return an interval for another run, when this one had too few checkpoints."""
-    wanted = figures.actions / ACTIONS_A_CHECKPOINT
-    return 0.8 * figures.checkpoint_seconds * figures.checkpoints_a_partition["aggregate"] / wanted
 
 
 def _us(spent: Spent, actions: int) -> dict[str, float]:

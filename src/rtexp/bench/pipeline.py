@@ -190,10 +190,12 @@ async def running(
     *,
     workers: Mapping[str, int] | None = None,
     broker: StandingBroker | None = None,
+    on_line: Callable[[str, str], None] = lambda _name, _line: None,
 ) -> AsyncIterator[Bench]:
     """Run broker and workers; all of it has stopped when the block has ended, but a ``broker`` that is given.
 
-    That one must be the one of ``settings``.
+    That one must be the one of ``settings``. ``on_line(name, line)`` gets what the others write, as it comes, and
+    must not raise.
     """
     directory = settings.data.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -201,11 +203,16 @@ async def running(
     config.write_text(as_toml(settings), "utf-8")
     environ = {name: value for name, value in environ.items() if not name.startswith("RTEXP_")}
     with (directory / LOG_NAME).open("a", encoding="utf-8") as log:
+
+        def note(name: str, line: str) -> None:
+            print(f"{name} | {line}", file=log, flush=True)
+            on_line(name, line)
+
         async with local_system(
             settings,
             config,
             workers=workers or dict.fromkeys(JOBS, 1),
-            on_line=lambda name, line: print(f"{name} | {line}", file=log, flush=True),
+            on_line=note,
             environ=environ,
         ) as supervisor:
             yield Bench(settings, supervisor, broker)

@@ -7,12 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rtexp.bench.cpu import (
-    checkpoint_seconds_for,
-    has_enough_checkpoints,
-    measure_cpu,
-    shorter_checkpoint_seconds,
-)
+from rtexp.bench.cpu import ACTIONS_A_CHECKPOINT, checkpoint_seconds_for, has_enough_checkpoints, measure_cpu
 from rtexp.bench.freshness import measure_freshness
 from rtexp.bench.memory import measure_memory
 from rtexp.bench.pipeline import Stage
@@ -42,6 +37,8 @@ SOAK = "soak"
 
 SMALL_ACTIONS = 1_000_000
 SMALL_CHECKPOINT_SECONDS = 2.0
+EXPECTED_SPEED_UP = 2.0
+"""Of a large run against a small one, over which fixed waits are spread."""
 TRIES = 3
 FRESHNESS_RATE = 10_000
 FRESHNESS_SECONDS = 60.0
@@ -92,16 +89,18 @@ class Sections:
         small = self._small
         if small == self.workload:
             return [await self._cost(small, "cpu", SMALL_CHECKPOINT_SECONDS, profiles=self.profiles)]
-        first = await self._cost(small, "cpu-small", SMALL_CHECKPOINT_SECONDS)
-        interval = checkpoint_seconds_for(first)
-        for left in range(TRIES - 1, -1, -1):
-            found = await self._cost(self.workload, "cpu", interval, profiles=self.profiles)
-            if has_enough_checkpoints(found) or not left:
+        found = [await self._cost(small, "cpu-small", SMALL_CHECKPOINT_SECONDS)]
+        interval = checkpoint_seconds_for(found[0], speed_up=EXPECTED_SPEED_UP)
+        for _ in range(TRIES):
+            found.append(await self._cost(self.workload, "cpu", interval, profiles=self.profiles))
+            if has_enough_checkpoints(found[-1]):
                 break
-            # An interval is in seconds, and this run was faster than the other one had promised.
-            interval = shorter_checkpoint_seconds(found)
-            self.say(f"too few checkpoints, so once more, with one every {interval:.2f} s")
-        return [first, found]
+            # An interval is in seconds, and this run was faster than another had promised. It is reported as well.
+            interval = min(checkpoint_seconds_for(found[-1]), interval / 2)
+            self.say(
+                f"cpu: fewer than one checkpoint per {ACTIONS_A_CHECKPOINT:,} actions; next interval: {interval:.2f} s"
+            )
+        return found
 
     async def _scale(self) -> list[CpuFigures]:
         return [
