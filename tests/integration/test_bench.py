@@ -41,3 +41,26 @@ def test_an_action_has_a_cost_in_each_job_and_all_cells_are_right(tmp_path: Path
     assert figures["us_an_action_in_all"] == pytest.approx(
         sum(cost for name, cost in costs.items() if name != "broker"), abs=0.01
     )
+
+
+def test_every_action_of_a_probe_is_seen_in_sql_once_and_all_rows_of_a_file_are_replayed(
+    tmp_path: Path,
+) -> None:
+    words = (
+        "freshness",
+        "replay",
+        "--rate",
+        "300",
+        "--seconds",
+        "5",
+        "--actions",
+        "20000",
+        "--users",
+        "1000",
+    )
+    found = run(tmp_path, *words)
+    ticks, probes = 50, 8
+    assert found["freshness"]["samples"] == ticks * probes
+    assert found["freshness"]["join_delay_ms"] < found["freshness"]["p50_ms"] <= found["freshness"]["p99_ms"]
+    assert found["replay"]["rows"] == 20_000
+    assert found["replay"]["rows_a_second_and_core"] > 0
