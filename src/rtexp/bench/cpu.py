@@ -49,6 +49,8 @@ class CpuFigures(NamedTuple):
     """As set, for both jobs."""
     checkpoints_a_partition: Mapping[str, float]
     """Of each job, while the actions were counted."""
+    flushes_a_partition: Mapping[str, float]
+    """Likewise. Every second one is a checkpoint at most: right after one, nothing is unsaved yet."""
     cells: int
     differing_cells: int
     calibration: Calibration
@@ -77,14 +79,14 @@ async def measure_cpu(
             await writer.mark(LAST_MARK_MS)
             await writer.flush()
             calibration = calibrate()
-            before = _checkpoints(await bench.fresh_board())
+            before = await bench.fresh_board()
             meter = Meter(bench)
         stage.say(f"{workload.actions:,} actions: counting")
         with profiling(bench.supervisor.pids, profiles):
             await bench.counted()
             spent = meter.spent()
         # As said with the last positions, so without those that were taken since.
-        after = _checkpoints(await bench.board())
+        after = await bench.board()
         used = bench.usage()
         changelogs = bench.stored_bytes("changelog") - changelogs
         differing = bench.differing(wanted)
@@ -103,7 +105,8 @@ async def measure_cpu(
         whole_cpu_seconds={name: one.cpu_seconds for name, one in used.items()},
         changelog_bytes_an_action=changelogs / workload.actions,
         checkpoint_seconds=checkpoint_seconds,
-        checkpoints_a_partition={job: after[job] - before[job] for job in after},
+        checkpoints_a_partition=_more(before, after, "checkpoints"),
+        flushes_a_partition=_more(before, after, "flushes"),
         cells=len(wanted),
         differing_cells=differing,
         calibration=calibration,
@@ -137,10 +140,20 @@ def _us(spent: Spent, actions: int) -> dict[str, float]:
     return {name: seconds * 1e6 / actions for name, seconds in spent.cpu_seconds.items()}
 
 
-def _checkpoints(board: StatusBoard) -> dict[str, float]:
-    """Return how many checkpoints a partition of each job has taken so far, on average."""
+def has_all_checkpoints(figures: CpuFigures) -> bool:
+    """Tell whether nearly every second flush of aggregate was a checkpoint: no interval gives more."""
+    return figures.checkpoints_a_partition["aggregate"] >= 0.45 * figures.flushes_a_partition["aggregate"]
+
+
+def _more(before: StatusBoard, after: StatusBoard, sensor: str) -> dict[str, float]:
+    """Return by how much a sensor of each job's partitions has grown, on average over them."""
+    was, now = _average(before, sensor), _average(after, sensor)
+    return {job: now[job] - was[job] for job in now}
+
+
+def _average(board: StatusBoard, sensor: str) -> dict[str, float]:
     averages = {}
     for job, agent in (("aggregate", "users"), ("results", "buckets")):
         details = [s.details.get(agent, {}) for s in board.live_partitions(job, _ANY_TIME_MS)]
-        averages[job] = sum(int(d.get("checkpoints", 0)) for d in details) / max(len(details), 1)
+        averages[job] = sum(int(d.get(sensor, 0)) for d in details) / max(len(details), 1)
     return averages

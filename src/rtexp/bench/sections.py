@@ -7,7 +7,13 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rtexp.bench.cpu import ACTIONS_A_CHECKPOINT, checkpoint_seconds_for, has_enough_checkpoints, measure_cpu
+from rtexp.bench.cpu import (
+    ACTIONS_A_CHECKPOINT,
+    checkpoint_seconds_for,
+    has_all_checkpoints,
+    has_enough_checkpoints,
+    measure_cpu,
+)
 from rtexp.bench.freshness import measure_freshness
 from rtexp.bench.memory import measure_memory
 from rtexp.bench.pipeline import Stage
@@ -93,7 +99,7 @@ class Sections:
         interval = checkpoint_seconds_for(found[0], speed_up=EXPECTED_SPEED_UP)
         for _ in range(TRIES):
             found.append(await self._cost(self.workload, "cpu", interval, profiles=self.profiles))
-            if has_enough_checkpoints(found[-1]):
+            if has_enough_checkpoints(found[-1]) or has_all_checkpoints(found[-1]):
                 break
             # An interval is in seconds, and this run was faster than another had promised. It is reported as well.
             interval = min(checkpoint_seconds_for(found[-1]), interval / 2)

@@ -121,6 +121,7 @@ def cost(*, actions: int, wall_seconds: float, checkpoints: float) -> CpuFigures
         changelog_bytes_an_action=0.0,
         checkpoint_seconds=2.0,
         checkpoints_a_partition={"aggregate": checkpoints},
+        flushes_a_partition={},
         cells=0,
         differing_cells=0,
         calibration=Calibration(0.1, 0.1),

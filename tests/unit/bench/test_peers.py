@@ -167,6 +167,7 @@ def rtexp(differing_cells: int = 0) -> CpuFigures:
         changelog_bytes_an_action=0.0,
         checkpoint_seconds=1.5,
         checkpoints_a_partition={"aggregate": 2.5},
+        flushes_a_partition={},
         cells=48_800,
         differing_cells=differing_cells,
         calibration=Calibration(0.1, 0.1),

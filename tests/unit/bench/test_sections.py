@@ -23,6 +23,7 @@ class Scripted(Sections):
     """Sections whose large runs take so many checkpoints, one after the other, and have so many wrong cells."""
 
     checkpoints: list[float] = field(default_factory=list)
+    flushes: float = 100.0
     differing_cells: int = 0
     intervals: list[float] = field(default_factory=list)
 
@@ -44,6 +45,7 @@ class Scripted(Sections):
             changelog_bytes_an_action=0.0,
             checkpoint_seconds=checkpoint_seconds,
             checkpoints_a_partition={"aggregate": self.checkpoints.pop(0) if is_large else 0.0},
+            flushes_a_partition={"aggregate": self.flushes},
             cells=1,
             differing_cells=self.differing_cells,
             calibration=Calibration(0.1, 0.1),
@@ -69,6 +71,12 @@ async def test_a_run_with_too_few_is_repeated_with_a_shorter_interval_and_all_ru
     shown = (await sections.run(["cpu"]))["cpu"]
     assert [run.checkpoints_a_partition["aggregate"] for run in shown] == [0.0, 1.0, 3.0, WANTED]
     assert sections.intervals == sorted(set(sections.intervals), reverse=True)
+
+
+async def test_a_run_of_which_every_second_flush_was_a_checkpoint_is_not_repeated(tmp_path: Path) -> None:
+    sections = scripted(tmp_path, 3.0)
+    sections.flushes = 6.0
+    assert len((await sections.run(["cpu"]))["cpu"]) == 1 + 1
 
 
 async def test_a_run_is_repeated_a_few_times_at_most(tmp_path: Path) -> None:
