@@ -69,6 +69,9 @@ class Count:
         delta, self.delta = self.delta, Counter()
         return [Output(OUT, self.partition, msgspec.json.encode(delta))] if delta else []
 
+    def journal(self) -> Sequence[Page]:
+        return ()
+
     def changed_pages(self) -> Iterator[Page]:
         changed, self.changed = self.changed, set()
         yield from (Page(word.encode(), b"%d" % self.counts[word]) for word in sorted(changed))

@@ -122,6 +122,10 @@ class AggregateState:
         """Return the deltas of cells since the last call; the watermark alone when only that has moved."""
         return self._outputs.outputs(self._table.users.take_deltas(), self._watermark_ms)
 
+    def journal(self) -> Sequence[Page]:
+        """Return nothing: all of this follows from the inputs."""
+        return ()
+
     def changed_pages(self) -> Iterator[Page]:
         """Yield the changed pages of the users table, then the progress that they stand for."""
         yield from self._table.changed_pages()

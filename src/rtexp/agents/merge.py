@@ -64,6 +64,10 @@ class MergeState:
         """Return nothing: cells go to SQL as they stand, and not through a topic."""
         return ()
 
+    def journal(self) -> Sequence[Page]:
+        """Return nothing: all of this follows from the inputs."""
+        return ()
+
     def changed_pages(self) -> Iterator[Page]:
         """Yield the changed pages of the buckets table."""
         return self.table.changed_pages()

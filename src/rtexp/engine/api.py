@@ -81,6 +81,14 @@ class PartitionState(Protocol):
     def collect(self) -> Sequence[Output]:
         """Return what is to be sent for all that was applied since the last call."""
 
+    def journal(self) -> Sequence[Page]:
+        """Return pages that go into this flush's transaction, checkpoint or not; each only once.
+
+        They hold what doesn't follow from the inputs, such as a decision that was taken with knowledge from
+        elsewhere: inputs can be run again, this can't. So after a crash they are loaded as of the last commit, while
+        all other pages are as of the last checkpoint; no page may be both.
+        """
+
     def changed_pages(self) -> Iterator[Page]:
         """Yield the pages that changed since the last call, encoded one by one; each takes under 50 ms.
 

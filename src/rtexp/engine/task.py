@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import itertools
 import logging
 import time
 from collections import deque
@@ -147,6 +148,8 @@ class PartitionTask:
         share = (partition % 16 + 1) / 16
         self._checkpoint_at = time.monotonic() + config.checkpoint_interval * share
         self._unsaved = False
+        self._noted: dict[bytes, bytes | None] = {}
+        """Pages of the journal that are in the changelog, and not yet in the store."""
         self._warn_at = 0.0
 
     # -- opening ------------------------------------------------------------------------------------------
@@ -309,9 +312,10 @@ class PartitionTask:
             if self.phase is Phase.REWINDING:
                 self._end_rewinding_if_done()  # and the outputs are gone: they were sent before
                 return full
+            journal = self._state.journal()
             checkpoint = checkpoint or (self._unsaved and time.monotonic() >= self._checkpoint_at)
-            if checkpoint or self._moved():
-                await self._commit(outputs, checkpoint=checkpoint)
+            if checkpoint or journal or self._moved():
+                await self._commit(outputs, journal, checkpoint=checkpoint)
                 self.sensors.flushed(time.monotonic() - started)
             self._warn_of_held()
             return full
@@ -357,11 +361,12 @@ class PartitionTask:
                 self.sensors.rewound_records,
             )
 
-    async def _commit(self, outputs: Sequence[Output], *, checkpoint: bool) -> None:
+    async def _commit(self, outputs: Sequence[Output], journal: Sequence[Page], *, checkpoint: bool) -> None:
         applied = {topic: source.applied for topic, source in self._inputs.items()}
         position = changelog.encode_position(self.agent.semantics, applied)
         pages = await self._changed_pages() if checkpoint else []
-        saved = [self._record(page.key, page.value) for page in pages]
+        noted = [Page(changelog.PAGE + page.key, page.value) for page in journal]
+        saved = [self._record(page.key, page.value) for page in (*noted, *pages)]
         if checkpoint:
             saved.append(self._record(changelog.CHECKPOINT, position))
         metadata = await self._producer.transact([*outputs, *saved, self._record(changelog.MARKER, position)])
@@ -369,8 +374,12 @@ class PartitionTask:
         for topic, offset in applied.items():
             self._inputs[topic].mark = offset
         self._unsaved = True
+        self._noted.update(noted)
         if checkpoint:
-            await self._save(pages, position)
+            # Nothing of the journal has reached the store since the last checkpoint, and its head is about to
+            # pass the records of all of it.
+            await self._save([*itertools.starmap(Page, self._noted.items()), *pages], position)
+            self._noted.clear()
             self._checkpoint_at = time.monotonic() + self._config.checkpoint_interval
             self._unsaved = False
 
@@ -401,7 +410,8 @@ class PartitionTask:
     async def between_flushes(self) -> AsyncIterator[tuple[PartitionState, Mapping[str, int]] | None]:
         """Give the state as of the last commit, with its input positions; None unless the task is live.
 
-        No flush takes place inside, so be quick; nothing that a flush would change may be changed.
+        No flush takes place inside, so be quick; nothing that a flush would change may be changed, save by what the
+        state then hands to the next flush as its `journal`.
         """
         async with self._lock:
             if self.phase is not Phase.LIVE:
@@ -444,7 +454,8 @@ class PartitionTask:
                 # Paused or not: all workers of a job may be stopped at once, and those that leave first make the
                 # others pause. Should somebody have opened the partition since, we are fenced.
                 if self._unsaved:
-                    await self._commit(self._state.collect(), checkpoint=True)
+                    outputs = self._state.collect()
+                    await self._commit(outputs, self._state.journal(), checkpoint=True)
         except FatalError as exc:
             if not isinstance(exc.__cause__, ProducerFenced):
                 raise

@@ -62,6 +62,8 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.calls: list[tuple[str, list[str]]] = []
         self.asked: list[str] = []
+        self.noted: list[Page] = []
+        """What the next flush takes as the journal."""
         self._unsent: list[str] = []
         self._changed: set[str] = set()
 
@@ -83,6 +85,10 @@ class Ledger:
     def collect(self) -> Sequence[Output]:
         unsent, self._unsent = self._unsent, []
         return [Output(OUT, self.partition, " ".join(unsent).encode())] if unsent else []
+
+    def journal(self) -> Sequence[Page]:
+        noted, self.noted = self.noted, []
+        return noted
 
     def changed_pages(self) -> Iterator[Page]:
         changed, self._changed = sorted(self._changed), set()

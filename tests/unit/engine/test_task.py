@@ -90,6 +90,37 @@ async def test_the_local_store_follows_the_committed_checkpoint(world: World, tm
     assert store.head.checkpoint == store.head.marker == position(left=1, right=0)
 
 
+async def test_the_journal_goes_out_with_every_flush_and_alone_makes_one(
+    world: World, tmp_path: Path
+) -> None:
+    task = await open_task(world, tmp_path)
+    world.made[0].noted = [Page(b"decision", b"1")]
+    await task.flush()
+    await task.flush()
+    [transaction] = world.producer().transactions
+    assert keys(transaction) == [b"page:decision", changelog.MARKER], "once, and without a checkpoint"
+
+
+async def test_the_store_gets_the_journal_with_the_next_checkpoint(world: World, tmp_path: Path) -> None:
+    """Its head passes the records that hold the journal: what isn't in the store then is never read again."""
+    task = await open_task(world, tmp_path)
+    world.made[0].noted = [Page(b"decision", b"1"), Page(b"revoked", b"1")]
+    await task.flush()
+    world.made[0].noted = [Page(b"revoked", None)]
+    task.feed(LEFT, records("a"))
+    await task.flush(checkpoint=True)
+    await task.close()
+    store = PartitionStore(tmp_path / "ledger" / "0")
+    assert dict(store.pages()) == {b"page:a": b"1", b"page:decision": b"1", b"page:left": b"1"}
+
+
+async def test_a_clean_stop_takes_the_journal_along(world: World, tmp_path: Path) -> None:
+    task = await open_task(world, tmp_path)
+    world.made[0].noted = [Page(b"decision", b"1")]
+    await task.close(clean=True)
+    assert b"page:decision" in keys(world.producer().transactions[0])
+
+
 async def test_a_checkpoint_is_taken_when_its_time_has_come(world: World, tmp_path: Path) -> None:
     task = await open_task(world, tmp_path, checkpoint_interval=0.0)
     task.feed(LEFT, records("a"))
