@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import select
 
 from rtexp.store.schema import cells
-from rtexp.store.upserts import upsert_newer
+from rtexp.store.upserts import batches, upsert_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
-BATCH_ROWS = 500
-BATCH_BYTES = 4 << 20
-"""Of sketches in one statement. As text they may take twice as much, and a server refuses more than its
-`max_allowed_packet`, which is 16 MiB on MariaDB and 64 MiB on MySQL unless someone has lowered it."""
 READ_ROWS = 1_000
 KEY_COLUMNS = 5
 
@@ -46,23 +42,8 @@ def upsert_cells(connection: Connection, rows: Iterable[CellRow]) -> None:
 
     So an owner that has lost its partition, and writes late, changes nothing. No key twice in ``rows``.
     """
-    # In order of the key: two writers that meet then wait for each other instead of locking each other out.
-    for batch in _batches(sorted(rows, key=lambda row: row[:KEY_COLUMNS])):
+    for batch in batches(rows, key_columns=KEY_COLUMNS, size=lambda row: len(row.sketch or b"")):
         upsert_newer(connection, cells, batch)
-
-
-def _batches(rows: Iterable[CellRow]) -> Iterator[list[CellRow]]:
-    batch: list[CellRow] = []
-    size = 0
-    for row in rows:
-        more = len(row.sketch or b"")
-        if batch and (len(batch) == BATCH_ROWS or size + more > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += more
-    if batch:
-        yield batch
 
 
 def read_cells(connection: Connection, *, experiment: str | None = None) -> Iterator[CellRow]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     TypeDecorator,
     UniqueConstraint,
 )
@@ -63,6 +65,13 @@ class Name(TypeDecorator[str]):
 Bytes = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 """Bytes up to 16 MiB; MySQL's plain BLOB ends at 64 KiB."""
 
+Json = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+"""JSON byte for byte as it was written, up to 16 MiB. A database's own type of JSON writes numbers and keys in its own
+way, and a plan is known by the hash of its text."""
+CODE_LENGTH = 32
+"""Of a metric, role, method, state or reason: words of ours, in ASCII."""
+NOTE_LENGTH = 255
+
 metadata = MetaData(
     naming_convention={  # a constraint without a name can't be dropped by a later migration
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -80,6 +89,7 @@ experiments = Table(
     Column("name", Name, nullable=False),
     Column("control_group", Name, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("plan", Json),
     UniqueConstraint("name"),
 )
 
@@ -120,6 +130,71 @@ cells = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 """One row a bucket of 15 minutes: increments within it, published as absolute values."""
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("experiment", Name, primary_key=True),
+    Column("period_start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("group_name", Name, primary_key=True),
+    Column("event", Name, primary_key=True),
+    Column("metric", Name(CODE_LENGTH), primary_key=True),
+    Column("role", Name(CODE_LENGTH), primary_key=True),
+    Column("method", Name(CODE_LENGTH), primary_key=True),
+    Column("look", Integer, primary_key=True, autoincrement=False),
+    Column("scheduled_ms", BigInteger, nullable=False),
+    Column("evaluated_ms", BigInteger, nullable=False),
+    *(
+        Column(f"{sum_}_{arm}", BigInteger, nullable=False)
+        for sum_ in ("n", "s1", "s2", "a")
+        for arm in ("control", "treatment")
+    ),
+    *(
+        Column(name, Double)
+        for name in ("effect", "std_error", "interval_low", "interval_high", "lift", "lift_low", "lift_high")
+    ),
+    Column("lift_method", Name(CODE_LENGTH)),
+    Column("lift_reason", Name(CODE_LENGTH)),
+    *(
+        Column(name, Double)
+        for name in (
+            *("p_value", "z", "information", "level", "alpha_spent", "boundary", "p_always_valid"),
+            *("srm_log_e", "srm_p", "srm_first_log_e", "srm_first_p"),
+        )
+    ),
+    Column("crossed", Boolean, nullable=False),
+    Column("withheld", Boolean, nullable=False),
+    Column("state", Name(CODE_LENGTH), nullable=False),
+    Column("final", Boolean, nullable=False),
+    Column("reason", Name(CODE_LENGTH)),
+    Column("note", Name(NOTE_LENGTH)),
+    Column("plan_hash", Name(CODE_LENGTH)),
+    Column("version", Name(CODE_LENGTH), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+"""One row a comparison and look. What isn't computed is NULL, and `reason` or `lift_reason` says why."""
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("experiment", Name, primary_key=True),
+    Column("period_start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("plan_hash", Name(CODE_LENGTH), nullable=False),
+    Column("plan", Json, nullable=False),
+)
+"""How each period is judged: written once, when the period begins, and never changed."""
+
+look_inputs = Table(
+    "look_inputs",
+    metadata,
+    Column("experiment", Name, primary_key=True),
+    Column("period_start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("look", Integer, primary_key=True, autoincrement=False),
+    Column("scheduled_ms", BigInteger, nullable=False),
+    Column("inputs", Json, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+"""The counts that each look used, of all groups and events: `cells` go on changing, these don't."""
 
 incarnations = Table(
     "incarnations",

@@ -42,3 +42,9 @@ def create_index(name: str, table: str, columns: Sequence[str]) -> None:
     """Make an index unless it is there."""
     if all(index["name"] != name for index in inspect(op.get_bind()).get_indexes(table)):
         op.create_index(name, table, list(columns))
+
+
+def add_column(table: str, column: Column[Any]) -> None:
+    """Add a column that may be NULL, unless the table has it."""
+    if all(found["name"] != column.name for found in inspect(op.get_bind()).get_columns(table)):
+        op.add_column(table, column)

@@ -4,16 +4,42 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.dialects import mysql, sqlite
 
 from rtexp.store.mysql import is_mysql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Dialect, Table
+
+R = TypeVar("R", bound="Sequence[object]")
+
+BATCH_ROWS = 500
+BATCH_BYTES = 4 << 20
+"""Of sketches or JSON in one statement. As text they may take twice as much, and a server refuses more than its
+`max_allowed_packet`, which is 16 MiB on MariaDB and 64 MiB on MySQL unless someone has lowered it."""
+
+
+def batches(rows: Iterable[R], *, key_columns: int, size: Callable[[R], int]) -> Iterator[list[R]]:
+    """Yield the rows in order of their key, so many at a time as one statement should carry.
+
+    The first ``key_columns`` are the key; ``size`` returns the bytes of a row where they may be many.
+    """
+    batch: list[R] = []
+    total = 0
+    # In order of the key: two writers that meet then wait for each other instead of locking each other out.
+    for row in sorted(rows, key=lambda row: row[:key_columns]):  # type: ignore[arg-type,return-value] # names and numbers
+        more = size(row)
+        if batch and (len(batch) == BATCH_ROWS or total + more > BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(row)
+        total += more
+    if batch:
+        yield batch
 
 
 def upsert_newer(connection: Connection, table: Table, rows: Sequence[Sequence[object]]) -> None:
@@ -32,15 +58,16 @@ def upsert_newer(connection: Connection, table: Table, rows: Sequence[Sequence[o
         connection.exec_driver_sql(text, tuple(chain.from_iterable(rows)))
 
 
-def insert_if_absent(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
-    """Write a row unless there is one of its key, which then stays as it is."""
+def insert_if_absent(connection: Connection, table: Table, *rows: Mapping[str, object]) -> None:
+    """Write each row unless there is one of its key, which then stays as it is."""
+    if not rows:
+        return
     if is_mysql(connection.dialect):
         # Not INSERT IGNORE, which also ignores what doesn't fit.
         key = next(iter(table.primary_key))
-        insert = mysql.insert(table).values(row)
-        connection.execute(insert.on_duplicate_key_update({key.name: key}))
+        connection.execute(mysql.insert(table).on_duplicate_key_update({key.name: key}), rows)
     else:
-        connection.execute(sqlite.insert(table).values(row).on_conflict_do_nothing())
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
 
 
 @cache

@@ -8,9 +8,10 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.schema import CreateTable
 from tests.unit.store.databases import cell_row
 
-from rtexp.store.cells import BATCH_ROWS, READ_ROWS, CellRow, read_cells, upsert_cells
+from rtexp.store.cells import READ_ROWS, CellRow, read_cells, upsert_cells
 from rtexp.store.engine import reading, writing
 from rtexp.store.schema import cells, metadata
+from rtexp.store.upserts import BATCH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

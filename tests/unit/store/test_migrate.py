@@ -79,16 +79,16 @@ def test_an_older_database_is_refused_with_both_revisions(
         (newer / "versions").mkdir(parents=True)
         for source in (MIGRATIONS / "env.py", *(MIGRATIONS / "versions").glob("*.py")):
             (newer / source.relative_to(MIGRATIONS)).write_text(source.read_text())
-        (newer / "versions" / "0002_next.py").write_text(
-            "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        (newer / "versions" / "0003_next.py").write_text(
+            "from alembic import op\nrevision = '0003'\ndown_revision = '0002'\n"
             "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
         )
         monkeypatch.setattr("rtexp.store.migrate.MIGRATIONS", newer)
         with pytest.raises(
-            StateError, match="revision 0001, this version needs 0002: run `rtexp db upgrade`"
+            StateError, match="revision 0002, this version needs 0003: run `rtexp db upgrade`"
         ):
             check_revision(engine)
-        assert upgrade(engine) == ("0001", "0002")
+        assert upgrade(engine) == ("0002", "0003")
         check_revision(engine)
 
 
@@ -119,7 +119,7 @@ class Cut:
         return False
 
     def _before(self, *arguments: object) -> None:
-        if str(arguments[2]).lstrip().startswith(("CREATE", "INSERT", "UPDATE")):
+        if str(arguments[2]).lstrip().startswith(("CREATE", "ALTER", "INSERT", "UPDATE")):
             self._left -= 1
             if not self._left:
                 raise KeyboardInterrupt
