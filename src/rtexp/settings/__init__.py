@@ -2,7 +2,7 @@
 
 from rtexp.settings.client import client_options, read_secret
 from rtexp.settings.display import as_toml, masked, masked_url
-from rtexp.settings.loading import CONFIG_VARIABLE, find_config, load
+from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load
 from rtexp.settings.models import (
     ActionSettings,
     ActivationSettings,
@@ -34,6 +34,7 @@ __all__ = [
     "WebSettings",
     "as_toml",
     "client_options",
+    "expected_of",
     "find_config",
     "load",
     "masked",

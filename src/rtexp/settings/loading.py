@@ -231,10 +231,11 @@ def _told(error: ErrorDetails, sources: _Sources) -> str:
     where = sources.of(section, key) if key else f"{sources.path}: [{section}]"
     item = f" item {int(index) + 1}" if index else ""
     found = f", found {shown(key, error['input'])}" if key else ""
-    return f"{where}{item}: expected {_expected(error)}{found}"
+    return f"{where}{item}: expected {expected_of(error)}{found}"
 
 
-def _expected(error: ErrorDetails) -> str:
+def expected_of(error: ErrorDetails) -> str:
+    """Return what pydantic expected where it found an error, in a person's words."""
     context = error.get("ctx", {})
     # What a custom check raises, and what a limit is, are in the context; the rest are types.
     told = _EXPECTED.get(error["type"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rtexp.settings.display import masked_url
+from rtexp.statistics.plans import MAX_BONFERRONI_LOOKS, Method, Spending, schedule_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -131,6 +132,8 @@ FieldPath = Annotated[str, AfterValidator(_field_path)]
 Topic = Annotated[str, AfterValidator(_topic)]
 TimeFormat = Literal["ms", "s", "us", "iso8601"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(gt=0, lt=0.5)]
+"""Of error. From one half on a test that rejects says nothing."""
 
 
 class _Group(BaseModel):
@@ -291,25 +294,38 @@ class SketchSettings(_Group):
 
 
 class StatisticsSettings(_Group):
-    """Defaults of the experiments' plans; nothing reads them yet, but a file that sets them loads."""
+    """What an experiment's plan doesn't say itself; a period keeps what stood here when it began."""
 
-    method: Literal["alpha-spending", "bonferroni", "gamblers-ruin", "confidence-sequence"] = "alpha-spending"
-    alpha: Share = 0.05
-    spending: Literal["obf", "pocock"] = "obf"
-    look_every_hours: Annotated[int, Field(ge=1)] = 1
-    bonferroni_looks: Annotated[int, Field(ge=1)] = 12
+    method: Method = "alpha-spending"
+    alpha: Level = 0.05
+    spending: Spending = "obf"
+    look_every_hours: Annotated[float, Field(gt=0)] = 1.0
+    """A multiple of a bucket. Bonferroni has `bonferroni_looks` instead."""
+    bonferroni_looks: Annotated[int, Field(ge=1, le=MAX_BONFERRONI_LOOKS)] = 12
     settle_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """A look waits until the watermark is this far past it."""
     expected_users: Annotated[int, Field(ge=1)] = 10_000
-    minimum_lift: Annotated[float, Field(gt=0)] = 0.2
+    minimum_lift: Annotated[float, Field(ge=0.01, le=10)] = 0.2
+    """For gambler's ruin, which would need millions of actors to see less."""
     power: Share = 0.8
-    srm_alpha: Share = 0.001
+    srm_alpha: Level = 0.001
     srm_prior: Annotated[float, Field(gt=0)] = 1000.0
     min_users: Annotated[int, Field(ge=0)] = 100
     min_actors: Annotated[int, Field(ge=0)] = 40
-    guardrail_alpha: Share = 0.025
+    guardrail_alpha: Level = 0.025
     min_growth: Annotated[float, Field(ge=0)] = 0.002
     min_spend: Annotated[float, Field(ge=0)] = 1e-15
     multiple_exposure_warning: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    def schedule_fault(self, pipeline: PipelineSettings) -> tuple[str, str] | None:
+        """Return the key of these that contradicts ``pipeline`` and what was expected; None if none does."""
+        return schedule_fault(
+            self.method,
+            period_hours=pipeline.period_hours,
+            bucket_minutes=pipeline.bucket_minutes,
+            look_every_hours=self.look_every_hours,
+            bonferroni_looks=self.bonferroni_looks,
+        )
 
 
 class WebSettings(_Group):
@@ -338,6 +354,18 @@ class Settings(_Group):
     statistics: StatisticsSettings = StatisticsSettings()
     web: WebSettings = WebSettings()
     data: DataSettings = DataSettings()
+
+    @model_validator(mode="after")
+    def _looks_fit_buckets_and_period(self) -> Settings:
+        if fault := self.statistics.schedule_fault(self.pipeline):
+            key, expected = fault
+            raise Contradiction(
+                f"{expected}, found {getattr(self.statistics, key):g}",
+                ("statistics", key),
+                ("pipeline", "bucket_minutes"),
+                ("pipeline", "period_hours"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _topics_are_apart(self) -> Settings:

@@ -17,6 +17,10 @@ Spending = Literal["obf", "pocock"]
 Harm = Literal["drop", "rise"]
 Direction = Literal["up", "down"]
 
+MAX_BONFERRONI_LOOKS = 288
+MAX_LOOKS = 1_000
+"""Of one period. With every look alpha spending takes longer, and what it can still show gets less."""
+
 _HASH_BYTES = 8
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -145,3 +149,28 @@ def look_schedule_ms(
         ]
     every_ms = round(look_every_hours * _HOUR_MS)
     return [*range(every_ms, period_ms, every_ms), period_ms]
+
+
+def schedule_fault(
+    method: Method, *, period_hours: int, bucket_minutes: int, look_every_hours: float, bonferroni_looks: int
+) -> tuple[str, str] | None:
+    """Return the key that makes a schedule impossible and what was expected of it; None if there is no fault.
+
+    >>> schedule_fault("alpha-spending", period_hours=72, bucket_minutes=15, look_every_hours=0.3, bonferroni_looks=12)
+    ('look_every_hours', 'a multiple of a bucket of 15 minutes, such as 0.25')
+    """
+    bucket_ms, period_ms = bucket_minutes * _MINUTE_MS, period_hours * _HOUR_MS
+    if method == "bonferroni":
+        most = min(MAX_BONFERRONI_LOOKS, period_ms // bucket_ms)
+        if bonferroni_looks <= most:
+            return None
+        return "bonferroni_looks", f"at most {most}, one a bucket and {MAX_BONFERRONI_LOOKS} in all"
+    every_ms = round(look_every_hours * _HOUR_MS)
+    if not every_ms or every_ms % bucket_ms:
+        a_bucket = f"{bucket_minutes / 60:.6g}"
+        return "look_every_hours", f"a multiple of a bucket of {bucket_minutes} minutes, such as {a_bucket}"
+    if every_ms > period_ms:
+        return "look_every_hours", f"at most a period of {period_hours} hours"
+    if period_ms > MAX_LOOKS * every_ms:
+        return "look_every_hours", f"at most {MAX_LOOKS} looks in a period of {period_hours} hours"
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +11,15 @@ import yaml
 
 from rtexp.errors import UsageError
 from rtexp.records.snapshot import Allocation
-from rtexp.settings import StatisticsSettings
+from rtexp.statistics.plans import DecisionMetric, Direction, Guardrail, Harm, Metric
+from rtexp.store import own_plans
+from rtexp.store.own_plans import OwnPlan, refuse_repeats
 from rtexp.store.schema import NAME_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from rtexp.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PLAN_KEYS = frozenset({"decision", "guardrails", "good", *StatisticsSettings.model_fields})
-"""What a plan may hold one day. Nothing keeps it yet, and to drop it silently would be a lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,28 @@ class Experiment:
     control: str
     groups: tuple[str, ...]
     allocations: tuple[Allocation, ...]
+    plan: str = ""
+    """What it says of its plan, as `own_plans.encoded`; empty: nothing."""
 
 
-def parse_definitions(text: str) -> list[Experiment]:
-    """Return the experiments of a YAML text.
+def parse_definitions(text: str, settings: Settings) -> list[Experiment]:
+    """Return the experiments of a YAML text, whose plans must be possible under ``settings``.
 
     UsageError at a fault, naming its place (``experiments[2].allocations[0].at``) and what was expected.
     """
     document = _load_yaml(text)
-    _refuse_plans(document)
+    statistics = _take_statistics(document)
     try:
         raw = msgspec.convert(document, _Document)
     except msgspec.ValidationError as error:
         raise UsageError(_placed(str(error))) from None
-    experiments = [_checked(f"experiments[{i}]", item) for i, item in enumerate(raw.experiments)]
-    _refuse_repeats("experiments", [experiment.name for experiment in experiments])
+    experiments = []
+    for i, item in enumerate(raw.experiments):
+        place = f"experiments[{i}]"
+        experiment = _checked(place, item)
+        plan = own_plans.check(place, _own_plan(item, statistics[i]), settings)
+        experiments.append(replace(experiment, plan=own_plans.encoded(plan)))
+    refuse_repeats("experiments", [experiment.name for experiment in experiments])
     return experiments
 
 
@@ -54,11 +61,25 @@ class _Allocation(msgspec.Struct, forbid_unknown_fields=True):
     at: Any
 
 
+class _Decision(msgspec.Struct, forbid_unknown_fields=True):
+    event: str
+    metric: Metric
+
+
+class _Guardrail(msgspec.Struct, forbid_unknown_fields=True):
+    event: str
+    metric: Metric
+    harm: Harm
+
+
 class _Experiment(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     control: str
     groups: Annotated[list[str], msgspec.Meta(min_length=1)]
     allocations: list[_Allocation] = []
+    decision: list[_Decision] | None = None
+    guardrails: list[_Guardrail] = []
+    good: dict[str, Direction] = {}
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,23 +123,34 @@ def _load_yaml(text: str) -> Any:
         raise UsageError(f"not YAML: {error}") from None
 
 
-def _refuse_plans(document: Any) -> None:
-    """Refuse the keys of plans apart from unknown ones: they are right, but too early."""
+def _take_statistics(document: Any) -> list[dict[str, Any]]:
+    """Remove from each experiment its keys of ``[statistics]``, which have a model of their own, and return them."""
     experiments = document.get("experiments") if isinstance(document, dict) else None
-    for i, experiment in enumerate(experiments if isinstance(experiments, list) else ()):
-        for key in experiment if isinstance(experiment, dict) else ():
-            if key in _PLAN_KEYS:
-                raise UsageError(
-                    f"experiments[{i}].{key}: this version counts but does not test, so it keeps no plans: "
-                    "leave the key out, and add it once a version evaluates it"
-                )
+    taken: list[dict[str, Any]] = []
+    for experiment in experiments if isinstance(experiments, list) else ():
+        taken.append(own_plans.raw_statistics(experiment) if isinstance(experiment, dict) else {})
+        for key in taken[-1]:
+            del experiment[key]
+    return taken
+
+
+def _own_plan(raw: _Experiment, statistics: dict[str, Any]) -> OwnPlan:
+    decision = None if raw.decision is None else [DecisionMetric(m.event, m.metric) for m in raw.decision]
+    return OwnPlan(
+        None if decision is None else tuple(decision),
+        tuple(Guardrail(g.event, g.metric, g.harm) for g in raw.guardrails),
+        raw.good,
+        statistics,
+    )
 
 
 def _checked(place: str, raw: _Experiment) -> Experiment:
     _check_name(f"{place}.name", raw.name)
     for i, group in enumerate(raw.groups):
         _check_name(f"{place}.groups[{i}]", group)
-    _refuse_repeats(f"{place}.groups", raw.groups)
+    refuse_repeats(f"{place}.groups", raw.groups)
+    if len(raw.groups) == 1:
+        raise UsageError(f"{place}.groups: expected the control and at least one group to compare with it")
     if raw.control not in raw.groups:
         raise UsageError(f"{place}.control: expected one of the groups, got `{raw.control}`")
     allocations = []
@@ -130,7 +162,7 @@ def _checked(place: str, raw: _Experiment) -> Experiment:
         allocations.append(
             Allocation(item.group, item.percent, _epoch_ms(f"{place}.allocations[{i}].at", item.at))
         )
-    _refuse_repeats(f"{place}.allocations", [f"{a.group}, {a.at_ms} ms" for a in allocations])
+    refuse_repeats(f"{place}.allocations", [f"{a.group}, {a.at_ms} ms" for a in allocations])
     # The sort is stable: at the same time the order of the file decides.
     return Experiment(
         raw.name, raw.control, tuple(raw.groups), tuple(sorted(allocations, key=lambda a: a.at_ms))
@@ -144,14 +176,6 @@ def _check_name(place: str, name: str) -> None:
         raise UsageError(f"{place}: expected text, got half of a surrogate pair") from None
     if not 1 <= size <= NAME_BYTES:
         raise UsageError(f"{place}: expected 1 to {NAME_BYTES} bytes of UTF-8, got {size}")
-
-
-def _refuse_repeats(place: str, names: Sequence[str]) -> None:
-    first: dict[str, int] = {}
-    for i, name in enumerate(names):
-        if name in first:
-            raise UsageError(f"{place}[{i}]: `{name}` is there already, as {place}[{first[name]}]")
-        first[name] = i
 
 
 def _epoch_ms(place: str, text: Any) -> int:

@@ -22,13 +22,13 @@ def ms(*fields: int) -> int:
 
 def experiment(body: str) -> str:
     """A file whose third experiment has ``body``; the first two are fine."""
-    fine = "  - {name: first, control: c, groups: [c]}\n  - {name: second, control: c, groups: [c]}\n"
+    fine = "  - {name: first, control: c, groups: [c, t]}\n  - {name: second, control: c, groups: [c, t]}\n"
     return f"experiments:\n{fine}  -\n{indent(dedent(body), '    ')}"
 
 
 def at(text: str) -> str:
     return experiment(
-        f"name: feed\ncontrol: c\ngroups: [c]\nallocations:\n  - {{group: c, percent: 5, at: {text}}}\n"
+        f"name: feed\ncontrol: c\ngroups: [c, t]\nallocations:\n  - {{group: c, percent: 5, at: {text}}}\n"
     )
 
 
@@ -78,7 +78,7 @@ def test_allocations_stand_in_order_of_time_and_at_the_same_time_in_that_of_the_
 
 
 def test_an_experiment_may_wait_for_its_first_allocation() -> None:
-    assert parse_definitions("experiments: [{name: a, control: c, groups: [c]}]")[0].allocations == ()
+    assert parse_definitions("experiments: [{name: a, control: c, groups: [c, t]}]")[0].allocations == ()
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ def test_times(text: str, expected_ms: int) -> None:
             id="seconds",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: 101, at: x}]"),
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 101, at: x}]"),
             "experiments[2].allocations[0].percent: Expected `float` <= 100.0",
             id="too much",
         ),
         pytest.param(
             experiment(
-                "name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: .nan, at: x}]"
+                "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: .nan, at: x}]"
             ),
             "experiments[2].allocations[0].percent: Expected `float` >= 0.0",
             id="not a number",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: c, percent: 5}]"),
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 5}]"),
             "experiments[2].allocations[0]: Object missing required field `at`",
             id="no time at all",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocations: [{group: t, percent: 5, at: x}]"),
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: t, percent: 5, at: x}]"),
             "experiments[2].allocations[0].group: expected one of the groups, got `t`",
             id="allocation of no group",
         ),
@@ -133,7 +133,7 @@ def test_times(text: str, expected_ms: int) -> None:
             experiment("""
                 name: feed
                 control: c
-                groups: [c]
+                groups: [c, t]
                 allocations:
                   - {group: c, percent: 5, at: 2023-11-14}
                   - {group: c, percent: 6, at: 2023-11-14T00:00:00Z}
@@ -157,22 +157,22 @@ def test_times(text: str, expected_ms: int) -> None:
             id="a group twice",
         ),
         pytest.param(
-            experiment("name: first\ncontrol: c\ngroups: [c]"),
+            experiment("name: first\ncontrol: c\ngroups: [c, t]"),
             "experiments[2]: `first` is there already, as experiments[0]",
             id="an experiment twice",
         ),
         pytest.param(
-            experiment("name: ''\ncontrol: c\ngroups: [c]"),
+            experiment("name: ''\ncontrol: c\ngroups: [c, t]"),
             "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 0",
             id="no name",
         ),
         pytest.param(
-            experiment(f"name: {'é' * 64}e\ncontrol: c\ngroups: [c]"),
+            experiment(f"name: {'é' * 64}e\ncontrol: c\ngroups: [c, t]"),
             "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 129",
             id="too long in bytes",
         ),
         pytest.param(
-            experiment('name: "\\ud800"\ncontrol: c\ngroups: [c]'),
+            experiment('name: "\\ud800"\ncontrol: c\ngroups: [c, t]'),
             "experiments[2].name: expected text, got half of a surrogate pair",
             id="half a character",
         ),
@@ -182,12 +182,12 @@ def test_times(text: str, expected_ms: int) -> None:
             id="YAML takes on for true",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c]\nallocation: []"),
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocation: []"),
             "experiments[2]: Object contains unknown field `allocation`",
             id="misspelt key",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c]\ngroups: [c, t]"),
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\ngroups: [c, t]"),
             "line 8, column 5: `groups` is given twice",
             id="a key twice",
         ),
@@ -206,10 +206,10 @@ def test_a_fault_is_refused_with_its_place_and_what_was_expected(text: str, mess
 
 def test_a_name_of_128_bytes_is_the_longest() -> None:
     name = "é" * 64
-    assert parse_definitions(experiment(f"name: {name}\ncontrol: c\ngroups: [c]"))[2].name == name
+    assert parse_definitions(experiment(f"name: {name}\ncontrol: c\ngroups: [c, t]"))[2].name == name
 
 
 @pytest.mark.parametrize("key", ["decision", "guardrails", "good", *StatisticsSettings.model_fields])
 def test_a_plan_is_refused_rather_than_dropped(key: str) -> None:
-    message = refusal(experiment(f"name: feed\ncontrol: c\ngroups: [c]\n{key}: 1"))
+    message = refusal(experiment(f"name: feed\ncontrol: c\ngroups: [c, t]\n{key}: 1"))
     assert message.startswith(f"experiments[2].{key}: this version counts but does not test")
