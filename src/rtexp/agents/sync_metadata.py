@@ -1,4 +1,4 @@
-"""`sync_metadata`: the experiments in SQL become a snapshot for ingest, and a CSV file for people.
+"""`sync_metadata`: the experiments in SQL become a snapshot for ingest and results, and a CSV file for people.
 
 It runs on one worker, the leader. Should two run for a moment, nothing breaks: readers ignore a snapshot that
 is no newer than theirs.
@@ -15,6 +15,7 @@ import fsspec
 import structlog
 from fsspec.core import split_protocol
 
+from rtexp.agents.frozen_plans import FrozenPlans
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.engine.api import Output
@@ -50,11 +51,16 @@ class RampedGroup(NamedTuple):
     period_end_ms: int
 
 
-def snapshot(experiments: Iterable[Experiment], *, as_of_ms: int, period_ms: int) -> wire.Snapshot:
-    """Return what ingest needs to know; ``as_of_ms`` is a wall clock before the experiments were read."""
-    return wire.Snapshot(
-        wire.VERSION, as_of_ms, [_with_periods(experiment, period_ms) for experiment in experiments]
-    )
+def snapshot(
+    experiments: Iterable[Experiment],
+    plans: Iterable[wire.FrozenPlan] = (),
+    *,
+    as_of_ms: int,
+    period_ms: int,
+) -> wire.Snapshot:
+    """Return what workers need to know; ``as_of_ms`` is a wall clock before the experiments were read."""
+    with_periods = [_with_periods(experiment, period_ms) for experiment in experiments]
+    return wire.Snapshot(wire.VERSION, as_of_ms, with_periods, list(plans))
 
 
 def ramped_groups(taken: wire.Snapshot) -> Iterator[RampedGroup]:
@@ -71,6 +77,7 @@ class MetadataSync:
     def __init__(self, engine: Engine, settings: Settings, send: Callable[[Output], Awaitable[None]]) -> None:
         """``send`` returns once the record is delivered."""
         self._engine = engine
+        self._plans = FrozenPlans(engine, settings)
         self._send = send
         self._topic = settings.kafka.topic(TOPIC)
         self._period_ms = settings.pipeline.period_hours * HOUR_MS
@@ -82,23 +89,26 @@ class MetadataSync:
     async def run_once(self, now_ms: int) -> wire.Snapshot | None:
         """Send a snapshot as of ``now_ms``, the wall clock at the call; None if SQL doesn't answer.
 
+        Periods that have begun get their plans first, so that no snapshot shows one without.
+
         What ``send`` raises goes through. A CSV file that can't be written is logged and tried again.
         """
         try:
-            experiments = await asyncio.to_thread(self._read)
+            experiments, plans = await asyncio.to_thread(self._read, now_ms)
         except StoreUnavailable as error:
             self.store.lost(error)
             return None
         self.store.found()
-        taken = snapshot(experiments, as_of_ms=now_ms, period_ms=self._period_ms)
+        taken = snapshot(experiments, plans, as_of_ms=now_ms, period_ms=self._period_ms)
         await self._send(Output(self._topic, 0, wire.encode(taken), key=wire.KEY))
         if now_ms >= self._csv_due_ms:
             await self._keep_csv(taken, now_ms)
         return taken
 
-    def _read(self) -> list[Experiment]:
+    def _read(self, now_ms: int) -> tuple[list[Experiment], list[wire.FrozenPlan]]:
         with reading(self._engine) as connection:
-            return read_experiments(connection)
+            experiments = read_experiments(connection)
+        return experiments, self._plans.current(experiments, now_ms)
 
     async def _keep_csv(self, taken: wire.Snapshot, now_ms: int) -> None:
         try:
@@ -140,12 +150,11 @@ def write_csv(place: Path | str, taken: wire.Snapshot) -> None:
 
 def _with_periods(experiment: Experiment, period_ms: int) -> wire.Experiment:
     ramps = ramps_of([(a.group, a.percent, a.at_ms) for a in experiment.allocations])
-    periods = periods_of([at_ms for _, at_ms in ramps], period_ms)
     return wire.Experiment(
         experiment.name,
         experiment.control,
         list(experiment.groups),
-        [wire.Period(start_ms, end_ms) for start_ms, end_ms in periods],
+        [wire.Period(start_ms, end_ms) for start_ms, end_ms in periods_of([at_ms for _, at_ms in ramps], period_ms)],
         [wire.Ramp(group, at_ms) for group, at_ms in ramps],
         list(experiment.allocations),
     )

@@ -7,6 +7,8 @@ import msgspec
 from rtexp.records.wire import json_decoder
 
 VERSION = 1
+"""Stays while what is added may be left out: readers of before skip a key that they don't know, and a record of
+before lacks it. So workers of both kinds may run beside each other."""
 KEY = b"snapshot"
 
 
@@ -43,13 +45,25 @@ class Experiment(msgspec.Struct, frozen=True):
     allocations: list[Allocation]
 
 
+class FrozenPlan(msgspec.Struct, frozen=True):
+    """How one period is judged, as it was written down when the period began."""
+
+    experiment: str
+    period_start_ms: int
+    plan_hash: str
+    plan: msgspec.Raw
+    """`rtexp.statistics.plans.canonical`, which ``plan_hash`` is of; not decoded, as ingest has no use for it."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything that ingest needs to judge activations."""
+    """Everything that ingest needs to judge activations, and results to judge experiments."""
 
     version: int
     as_of_ms: int
     """Wall clock before SQL was read: what was committed by then is in it."""
     experiments: list[Experiment]
+    plans: list[FrozenPlan] = []
+    """Of all periods that have begun and whose counts may still change."""
 
 
 encode = msgspec.json.Encoder().encode

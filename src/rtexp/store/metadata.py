@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select, update
 
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
@@ -29,6 +29,8 @@ class Loaded(NamedTuple):
     experiments: int
     groups: int
     allocations: int
+    plans: tuple[str, ...] = ()
+    """The experiments whose own plan has been set, changed or removed."""
 
 
 def read_experiments(connection: Connection) -> list[Experiment]:
@@ -48,7 +50,9 @@ def read_experiments(connection: Connection) -> list[Experiment]:
         experiment_id, name = by_group[row.group_id]
         history[experiment_id].append(Allocation(name, row.percent, row.changed_at_ms))
     return [
-        Experiment(row.name, row.control_group, tuple(groups[row.id]), tuple(history[row.id]))
+        Experiment(
+            row.name, row.control_group, tuple(groups[row.id]), tuple(history[row.id]), row.plan or ""
+        )
         for row in connection.execute(select(experiments).order_by(experiments.c.id))
     ]
 
@@ -57,6 +61,8 @@ def load(
     connection: Connection, definitions: Iterable[Experiment], *, pipeline: PipelineSettings, now_ms: int
 ) -> Loaded:
     """Add the experiments, groups and allocations that aren't stored yet; what is stored stays as it is.
+
+    An experiment's own plan alone becomes what its definition says; periods that have begun keep theirs (`plans`).
 
     ``connection`` must be in a transaction of `writing_alone`. UsageError if a definition contradicts what is
     stored, or would move a period in which users may have been counted; then nothing has been written.
@@ -75,6 +81,12 @@ def load(
         experiments,
         [{"name": c.name, "control_group": c.control, "created_at_ms": now_ms} for c in new],
     )
+    with_plans = [change for change in changes if change.plan is not None]
+    if with_plans:
+        set_plan = update(experiments).where(experiments.c.name == bindparam("of"))
+        connection.execute(
+            set_plan.values(plan=bindparam("own")), [{"of": c.name, "own": c.plan or None} for c in with_plans]
+        )
     ids = {row.name: row.id for row in connection.execute(select(experiments.c.id, experiments.c.name))}
     new_groups = [{"experiment_id": ids[c.name], "name": group} for c in changes for group in c.groups]
     _insert(connection, experiment_groups, new_groups)
@@ -87,7 +99,7 @@ def load(
         for a in c.allocations
     ]
     _insert(connection, allocations, new_allocations)
-    return Loaded(len(new), len(new_groups), len(new_allocations))
+    return Loaded(len(new), len(new_groups), len(new_allocations), tuple(c.name for c in with_plans))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +111,21 @@ class _Change:
     allocations: tuple[Allocation, ...]
     history: tuple[Allocation, ...] = ()
     """What is stored; ``groups`` and ``allocations`` are what comes to it."""
+    plan: str | None = None
+    """What the experiment's own plan becomes; None: it stays."""
 
 
 def _change(stored: Experiment | None, defined: Experiment) -> _Change:
     """Return what ``defined`` has more than ``stored``; UsageError if it can't be had by adding."""
     if stored is None:
-        return _Change(defined.name, defined.control, True, defined.groups, defined.allocations)
+        return _Change(
+            defined.name,
+            defined.control,
+            True,
+            defined.groups,
+            defined.allocations,
+            plan=defined.plan or None,
+        )
     place = f"experiment `{defined.name}`"
     if stored.control != defined.control:
         raise UsageError(
@@ -124,7 +145,8 @@ def _change(stored: Experiment | None, defined: Experiment) -> _Change:
             )
     added = tuple(a for a in defined.allocations if (a.group, a.at_ms) not in known)
     groups = tuple(group for group in defined.groups if group not in stored.groups)
-    return _Change(defined.name, defined.control, False, groups, added, stored.allocations)
+    plan = defined.plan if defined.plan != stored.plan else None
+    return _Change(defined.name, defined.control, False, groups, added, stored.allocations, plan)
 
 
 def _refuse_moved_periods(change: _Change, period_ms: int, latest_ms: int) -> None:
@@ -137,6 +159,11 @@ def _refuse_moved_periods(change: _Change, period_ms: int, latest_ms: int) -> No
                 f"experiment `{change.name}`: allocations would move the period that began at {start_ms} ms, "
                 "in which users may have been counted: add allocations at later times only"
             )
+
+
+def periods(experiment: Experiment, period_ms: int) -> list[tuple[int, int]]:
+    """Return the periods (start_ms, end_ms) of an experiment, in order of time; some may yet begin."""
+    return _periods(experiment.allocations, period_ms)
 
 
 def _periods(history: Sequence[Allocation], period_ms: int) -> list[tuple[int, int]]:
