@@ -1,4 +1,8 @@
-"""`merge`: adds the partials of all users' partitions up to the cells of one partition of experiments."""
+"""`merge`: adds the partials of all users' partitions up to the cells of one partition of experiments.
+
+Beside the cells stand running sums, frozen when a look may have become due, and the looks that `evaluate` makes of
+them between two flushes.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rtexp.engine.api import Output, Page, PartitionStatus
+from rtexp.errors import StateError
 from rtexp.records import partials
+from rtexp.tables import look_sums, looks
 from rtexp.tables.buckets import BucketsTable
+from rtexp.tables.look_sums import LookSums
+from rtexp.tables.looks import LookLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from rtexp.records.partials import Partials
     from rtexp.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """Of the step: raised with every change that merges the same partials differently."""
 
 
@@ -44,6 +52,12 @@ class MergeState:
             period_ms=settings.pipeline.period_hours * 3_600_000,
             grace_ms=round(settings.pipeline.grace_minutes * 60_000),
         )
+        self.sums = LookSums(
+            bucket_ms=settings.pipeline.bucket_minutes * 60_000,
+            period_ms=settings.pipeline.period_hours * 3_600_000,
+            settle_ms=settle_ms(settings),
+        )
+        self.looks = LookLedger()
 
     def decode(self, topic: str, value: bytes) -> PartialsBatch:  # noqa: ARG002 - the engine's signature
         """Decode a record of partials."""
@@ -58,36 +72,71 @@ class MergeState:
         """Add deltas to their cells."""
         for batch in batches:
             self.table.add(batch.record)
+            self.sums.add(batch.record)
+            # After each record: sums are frozen as of the very record that makes them due.
+            self.sums.advance(self.table.watermark_ms)
         self.table.expire()
 
     def collect(self) -> Sequence[Output]:
-        """Return nothing: cells go to SQL as they stand, and not through a topic."""
-        return ()
+        """Return the newest looks, and alerts; cells go to SQL as they stand, and not through a topic."""
+        return self.looks.collect()
 
     def journal(self) -> Sequence[Page]:
-        """Return nothing: all of this follows from the inputs."""
-        return ()
+        """Return what looks have given: they rest on plans as well, which aren't among the inputs."""
+        return self.looks.journal()
 
     def changed_pages(self) -> Iterator[Page]:
-        """Yield the changed pages of the buckets table."""
-        return self.table.changed_pages()
+        """Yield the changed pages of the buckets table, and of the sums."""
+        yield from self.table.changed_pages()
+        yield from self.sums.changed_pages()
 
     def load(self, pages: Iterable[Page]) -> None:
         """Take over a checkpoint."""
-        self.table.load(pages)
+        self.table.load(self._pages_of_cells(pages))
+        self.sums.loaded(self.table.watermark_ms)
+        self.looks.loaded()
+        if len(self.table) and not len(self.sums):
+            raise StateError(
+                "the buckets table has cells, but no sums for looks: a version before 0.2 wrote it. Run that "
+                "version, or begin anew with another [kafka] prefix"
+            )
+
+    def _pages_of_cells(self, pages: Iterable[Page]) -> Iterator[Page]:
+        """Yield what is the buckets table's own, and take over the rest."""
+        for page in pages:
+            if page.value is None:
+                continue
+            if page.key.startswith(look_sums.PREFIXES):
+                self.sums.load(page.key, page.value)
+            elif page.key.startswith(looks.PREFIX):
+                self.looks.load(page.key, page.value)
+            else:
+                yield page
 
     def status(self) -> PartitionStatus:
         """Say how far all sources are, and how much SQL lacks."""
         return PartitionStatus(
             watermarks_ms={self._topic: self.table.watermark_ms},
-            details={"cells": len(self.table), "unpublished_cells": self.table.unpublished},
+            details={
+                "cells": len(self.table),
+                "unpublished_cells": self.table.unpublished,
+                "unpublished_looks": self.looks.unpublished,
+            },
         )
+
+
+def settle_ms(settings: Settings) -> int:
+    """Return how far the watermark must be past a look's time."""
+    return round(settings.statistics.settle_seconds * 1000)
 
 
 def semantics(settings: Settings) -> str:
     """Return the version of the step and a hash of every setting that decides what it keeps."""
     pipeline = settings.pipeline
-    read = (pipeline.period_hours, pipeline.grace_minutes, pipeline.bucket_minutes, settings.sketch.lg_k)
+    read = (
+        pipeline.period_hours, pipeline.grace_minutes, pipeline.bucket_minutes, settings.sketch.lg_k,
+        settle_ms(settings),
+    )  # fmt: skip
     return f"merge-{VERSION}-{hashlib.blake2b(msgspec.json.encode(read), digest_size=8).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""`publish`: changed cells become rows in SQL, some moments after they were counted.
+"""`publish`: changed cells and new looks become rows in SQL, some moments after they were counted.
 
 Nothing here is counted or kept: the buckets table knows which cells SQL doesn't have yet, and a row is the
 absolute value of its cell. So publishing may fail for hours, or happen twice, and SQL ends up the same.
@@ -16,6 +16,7 @@ from rtexp.store.availability import Availability
 from rtexp.store.cells import CellRow, upsert_cells
 from rtexp.store.engine import writing
 from rtexp.store.incarnations import check_incarnation
+from rtexp.store.looks import upsert_look_inputs, upsert_looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from rtexp.engine.pace import Pace
+    from rtexp.store.looks import LookInputRow, LookRow
 
 INTERVAL_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
@@ -42,6 +44,13 @@ class Changed(NamedTuple):
     """Next offset of the partials partition; all below is counted in ``rows`` or was handed out before."""
     more: bool
     """Whether changed cells remain that aren't in ``rows``."""
+
+
+class PublishedLook(NamedTuple):
+    """One look as SQL keeps it."""
+
+    given: LookInputRow
+    rows: Sequence[LookRow]
 
 
 class PublishSource(Protocol):
@@ -68,6 +77,12 @@ class PublishSource(Protocol):
 
     def mark_published(self, rows: Sequence[CellRow]) -> None:
         """Note that SQL has ``rows``. A cell that has changed again since it was handed out stays changed."""
+
+    async def looks(self, limit: int) -> Sequence[PublishedLook]:
+        """Return looks of about ``limit`` rows that SQL lacks, oldest first; none when there are none."""
+
+    def mark_looks_published(self) -> None:
+        """Note that SQL has the looks that were handed out last."""
 
 
 class Publisher:
@@ -119,6 +134,8 @@ class Publisher:
                 # In turns: a partition that changes as fast as it is written must not starve the others.
                 parts = [(source, await self._publish_part(source)) for source in sources]
                 written += sum(len(part.rows) for _, part in parts)
+                for source, _ in parts:
+                    await self._publish_looks(source)
                 sources = [source for source, part in parts if part.more]
         except StoreUnavailable as error:
             self.store.lost(error)
@@ -137,6 +154,22 @@ class Publisher:
             # Not before: until the last part is in SQL, some cell that the position counts isn't.
             self._published[source.partition] = max(part.position, self._published.get(source.partition, 0))
         return part
+
+    async def _publish_looks(self, source: PublishSource) -> None:
+        """Write the looks that SQL lacks, each with its input in one transaction."""
+        while looks := await source.looks(self._limit_rows):
+            await asyncio.to_thread(
+                self._write_looks, source.changelog, source.partition, source.incarnation, looks
+            )
+            source.mark_looks_published()
+
+    def _write_looks(
+        self, changelog: str, partition: int, incarnation: str, looks: Sequence[PublishedLook]
+    ) -> None:
+        with writing(self._engine) as connection:
+            check_incarnation(connection, changelog, partition, incarnation)
+            upsert_look_inputs(connection, [look.given for look in looks])
+            upsert_looks(connection, [row for look in looks for row in look.rows])
 
     def _write(self, changelog: str, partition: int, incarnation: str, rows: Sequence[CellRow]) -> None:
         with writing(self._engine) as connection:

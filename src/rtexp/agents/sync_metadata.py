@@ -154,7 +154,10 @@ def _with_periods(experiment: Experiment, period_ms: int) -> wire.Experiment:
         experiment.name,
         experiment.control,
         list(experiment.groups),
-        [wire.Period(start_ms, end_ms) for start_ms, end_ms in periods_of([at_ms for _, at_ms in ramps], period_ms)],
+        [
+            wire.Period(start_ms, end_ms)
+            for start_ms, end_ms in periods_of([at_ms for _, at_ms in ramps], period_ms)
+        ],
         [wire.Ramp(group, at_ms) for group, at_ms in ramps],
         list(experiment.allocations),
     )

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rtexp.agents import merge
+from rtexp.agents.evaluate import Evaluator, Topics
+from rtexp.agents.metadata_reader import follow_snapshots
+from rtexp.agents.plan_book import PlanBook
 from rtexp.agents.publish import INTERVAL_SECONDS, Publisher
 from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
@@ -16,6 +19,7 @@ from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.engine.app import EngineApp
 from rtexp.engine.pace import Pace
 from rtexp.errors import FatalError
+from rtexp.settings import client_options
 from rtexp.store.engine import make_engine
 from rtexp.store.migrate import check_revision
 
@@ -36,6 +40,7 @@ def create(settings: Settings) -> EngineApp:
     """Return the app of `merge`, `publish` and `sync_metadata`. StateError if the tables are of another revision."""
     app = EngineApp(engine_config("results", settings))
     topic = settings.kafka.topic
+    topics = Topics(topic("results"), topic("alerts"))
     engine = make_engine(settings.store)
     check_revision(engine)
 
@@ -43,7 +48,7 @@ def create(settings: Settings) -> EngineApp:
         name="buckets",
         inputs=(topic("partials"),),
         table=topic("results-buckets-changelog"),
-        outputs=(),
+        outputs=topics,
         semantics=merge.semantics(settings),
     )
     def state(partition: int) -> merge.MergeState:
@@ -51,16 +56,28 @@ def create(settings: Settings) -> EngineApp:
 
     sources = _Sources(app)
     publisher = Publisher(engine, sources.current, pace=Pace(INTERVAL_SECONDS))
-    send = report_status(app, "results", settings, lambda task: _published(publisher, task))
+    book = PlanBook()
+    evaluator = Evaluator(book, sources.current, topics)
+    published = _Published(publisher, evaluator, sources)
+    send = report_status(app, "results", settings, published.details)
     metadata = MetadataSync(engine, settings, send)
 
     async def publish() -> None:
         await or_die("publishing", publisher.run())
 
+    async def read_metadata() -> None:
+        reading = follow_snapshots(client_options(settings.kafka), topic("ramped-groups"), book.take)
+        await or_die("reading metadata", reading)
+
+    async def evaluate() -> None:
+        await or_die("evaluating looks", evaluator.run())
+
     async def sync_metadata() -> None:
         await or_die("syncing metadata", _sync_metadata(app, metadata, settings))
 
     app.task(publish)
+    app.task(read_metadata)
+    app.task(evaluate)
     app.task(sync_metadata)
     return app
 
@@ -94,6 +111,26 @@ class _Sources:
         return self._sources.values()
 
 
-def _published(publisher: Publisher, task: TaskStatus) -> dict[str, int]:
-    position = publisher.published.get(task.partition)
-    return {} if position is None else {"published": position}
+class _Published:
+    """Up to where all that the partials say is in SQL: cells, and the looks that were due by then."""
+
+    def __init__(self, publisher: Publisher, evaluator: Evaluator, sources: _Sources) -> None:
+        self._publisher = publisher
+        self._evaluator = evaluator
+        self._sources = sources
+        self._positions: dict[int, int] = {}
+
+    def details(self, task: TaskStatus) -> dict[str, int]:
+        """Return the position for the report of a task; it stands still while a look is on its way."""
+        sources = {source.partition: source for source in self._sources.current()}
+        self._positions = {p: position for p, position in self._positions.items() if p in sources}
+        position = self._publisher.published.get(task.partition)
+        source = sources.get(task.partition)
+        if position is not None and source is not None and not self._looks_on_their_way(source):
+            self._positions[task.partition] = position
+        found = self._positions.get(task.partition)
+        return {} if found is None else {"published": found}
+
+    def _looks_on_their_way(self, source: TaskSource) -> bool:
+        state = source.state
+        return state is None or state.looks.unpublished > 0 or self._evaluator.waiting(state) > 0

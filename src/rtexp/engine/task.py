@@ -467,6 +467,11 @@ class PartitionTask:
     # -- looking ------------------------------------------------------------------------------------------
 
     @property
+    def live_state(self) -> PartitionState | None:
+        """Return the state, to be looked at only, and between two awaits; None unless the task is live."""
+        return self._state if self.phase is Phase.LIVE else None
+
+    @property
     def incarnation(self) -> str:
         """Return the changelog's incarnation id; empty before the task is open."""
         return self._incarnation

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rtexp.local.broker import answers
 from rtexp.local.demo_home import delete_topics, demo_environ, demo_settings, make_home, write_config
+from rtexp.local.demo_states import DECIDING, expected_states, read_states
 from rtexp.local.demo_verdict import compare
-from rtexp.local.demo_view import Scene, read_totals
+from rtexp.local.demo_view import Scene, read_newest_states, read_totals
 from rtexp.local.generator import Generator
 from rtexp.local.merged_log import MergedLog
 from rtexp.local.pacing import Sent, stream
@@ -24,6 +25,8 @@ from rtexp.local.system import local_system
 from rtexp.local.truth import Rules, Truth
 from rtexp.local.waiting import wait_until_counted
 from rtexp.records.snapshot import Allocation
+from rtexp.statistics.plans import DecisionMetric, Guardrail
+from rtexp.store import own_plans
 from rtexp.store.cells import read_cells
 from rtexp.store.definitions import Experiment
 from rtexp.store.engine import opened, reading, writing_alone
@@ -50,6 +53,13 @@ USERS = 2000
 WAIT_SECONDS = 180.0
 SCENE_SECONDS = 1.0
 LOG = "demo.log"
+PLAN = own_plans.encoded(
+    own_plans.OwnPlan(
+        decision=(DecisionMetric(DECIDING.event, DECIDING.metric),),
+        guardrails=(Guardrail("click", "volume", "drop"),),
+    )
+)
+"""Of every experiment: one metric decides, the others are explored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,9 @@ class _Demo:
         self._truth = Truth(rules, self._story)
         self._sent = Sent(0, None)
 
+        self._cycles = 0
+        """How many have been streamed to their end."""
+
     async def run(self) -> Verdict:
         await self._load(cycles=1)
         seconds = CYCLE_SECONDS
@@ -152,6 +165,7 @@ class _Demo:
                 stopping=self._stage.stop.is_set,
             )
             self._progress(before, sent)
+            self._cycles += not self._stage.stop.is_set()
             # The next cycle must end before now, too: arrivals in the future are taken back to the clock's.
             no_next = self._story.cycle_start_ms(cycle + 2) > _now_ms()
             if self._stage.seconds is not None or self._stage.stop.is_set() or no_next:
@@ -187,6 +201,7 @@ class _Demo:
                     for c in changes
                     if c.experiment == experiment.name
                 ),
+                PLAN,
             )
             for experiment in EXPERIMENTS
         ]
@@ -207,16 +222,18 @@ class _Demo:
                 self._stage.show(await self._scene(rate, counted_ms))
 
     async def _scene(self, rows_per_second: float, counted_ms: int) -> Scene:
-        totals = await asyncio.to_thread(self._totals)
-        return Scene(totals, self._sent.rows, rows_per_second, self._sent.newest_ms, counted_ms)
+        totals, states = await asyncio.to_thread(self._read)
+        return Scene(totals, states, self._sent.rows, rows_per_second, self._sent.newest_ms, counted_ms)
 
-    def _totals(self) -> list[Totals]:
+    def _read(self) -> tuple[list[Totals], dict[str, str]]:
         with opened(self._settings.store) as engine, reading(engine) as connection:
-            return read_totals(connection)
+            return read_totals(connection), read_newest_states(connection)
 
     def _compare(self) -> Verdict:
         with opened(self._settings.store) as engine, reading(engine) as connection:
-            return compare(self._truth, read_cells(connection), self._settings.sketch.lg_k)
+            verdict = compare(self._truth, read_cells(connection), self._settings.sketch.lg_k)
+            expected = expected_states(self._story, self._cycles)
+            return replace(verdict, states=read_states(connection, expected))
 
 
 def _now_ms() -> int:

@@ -13,8 +13,9 @@ from rtexp.core import sketches
 from rtexp.local.truth import CellKey, Counts, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from rtexp.local.demo_states import FoundState
     from rtexp.local.truth import Truth
     from rtexp.store.cells import CellRow
 
@@ -33,11 +34,14 @@ class Verdict:
     estimates: int
     worst_errors: float
     """The largest distance of an estimate from the exact uniques, in standard errors."""
+    states: Sequence[FoundState] = ()
+    """Of the periods whose end is known beforehand; none where the stream was stopped before that."""
 
     @property
     def is_right(self) -> bool:
         """Tell whether everything is as it must be."""
-        return not self.differing and self.worst_errors <= ALLOWED_ERRORS
+        right_states = all(state.is_right for state in self.states)
+        return not self.differing and self.worst_errors <= ALLOWED_ERRORS and right_states
 
     def numbers(self) -> dict[str, float]:
         """Say it to a program."""
@@ -46,6 +50,8 @@ class Verdict:
             "differing": len(self.differing),
             "estimates": self.estimates,
             "worst_errors": round(self.worst_errors, 3),
+            "states": len(self.states),
+            "wrong_states": sum(not state.is_right for state in self.states),
         }
 
     def lines(self) -> list[str]:
@@ -61,7 +67,14 @@ class Verdict:
                 f"HyperLogLog: of {self.estimates:,} counts of unique users over whole periods, the worst estimate "
                 f"is {self.worst_errors:.1f} standard errors from the exact number"
             ),
+            *map(_state_line, self.states),
         ]
+
+
+def _state_line(found: FoundState) -> str:
+    expected = found.expected
+    verdict = "as planted" if found.is_right else f"but it must be {' or '.join(expected.states)}"
+    return f"{expected.experiment}: {found.state} at look {found.look}, {verdict} ({expected.planted})"
 
 
 def compare(truth: Truth, rows: Iterable[CellRow], lg_k: int) -> Verdict:

@@ -14,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
 
-from rtexp.local.story import EXPERIMENTS
+from rtexp.local.demo_states import DECIDING
+from rtexp.local.story import CONTROL, EXPERIMENTS
+from rtexp.store.looks import read_newest_looks
 from rtexp.store.schema import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -42,6 +44,8 @@ class Scene:
     """A moment of a demo."""
 
     totals: Sequence[Totals]
+    states: Mapping[str, str]
+    """By experiment what the newest look says of the metric that decides; absent before the first look."""
     sent_rows: int
     rows_per_second: float
     sent_ms: int | None
@@ -60,12 +64,19 @@ def read_totals(connection: Connection) -> list[Totals]:
     return [row for row in totals if row.period_start_ms == newest[row.experiment]]
 
 
+def read_newest_states(connection: Connection) -> dict[str, str]:
+    """Return by experiment what the newest look says of the deciding metric."""
+    newest = read_newest_looks(connection, event=DECIDING.event)
+    return {row.experiment: row.state for row in newest if (row.metric, row.role) == (DECIDING.metric, "decision")}
+
+
 def table_of(scene: Scene) -> Table:
     """Return the results as a table, a line a group."""
     shows = {experiment.name: experiment.shows for experiment in EXPERIMENTS}
     table = Table("experiment", "planted", "period since", "group", box=None, header_style="bold")
     for column in ("exposures", "volume", "actions per user", "actors per user"):
         table.add_column(column, justify="right")
+    table.add_column(f"verdict on {DECIDING.event} {DECIDING.metric}")
     for row in scene.totals:
         table.add_row(
             row.experiment,
@@ -76,6 +87,7 @@ def table_of(scene: Scene) -> Table:
             f"{row.volume:,}",
             _ratio(row.volume, row.exposures),
             _ratio(row.actors, row.exposures),
+            "" if row.group == CONTROL else scene.states.get(row.experiment, "no look yet"),
         )
     return table
 

@@ -42,14 +42,16 @@ class Experiment:
     """Share of treatment's users whose activations never arrive: a sample ratio mismatch."""
     ramp_after_ms: int
     """From the cycle's start; not on the edge of a bucket, as ramps aren't."""
+    ends_as: str | None
+    """The state in which its first period must end; None where chance may have it either way."""
 
 
-RE_RAMPED = Experiment("second-try", "re-ramped after its period", 1.15, 0.0, HOUR_MS // 2 + 7_001)
+RE_RAMPED = Experiment("second-try", "re-ramped after its period", 1.15, 0.0, HOUR_MS // 2 + 7_001, None)
 EXPERIMENTS = (
-    Experiment("bolder-buttons", "a gain", 1.3, 0.0, HOUR_MS + 421_000),
-    Experiment("heavier-page", "a drop", 0.7, 0.0, HOUR_MS + 60_000),
-    Experiment("new-icon", "no difference", 1.0, 0.0, HOUR_MS),
-    Experiment("broken-split", "a sample ratio mismatch", 1.0, 0.2, HOUR_MS + 899_999),
+    Experiment("bolder-buttons", "a gain", 1.6, 0.0, HOUR_MS + 421_000, "significant_gain"),
+    Experiment("heavier-page", "a drop", 0.5, 0.0, HOUR_MS + 60_000, "significant_drop"),
+    Experiment("new-icon", "no difference", 1.0, 0.0, HOUR_MS, "final_no_difference"),
+    Experiment("broken-split", "a sample ratio mismatch", 1.0, 0.4, HOUR_MS + 899_999, "blocked_srm"),
     RE_RAMPED,
 )
 

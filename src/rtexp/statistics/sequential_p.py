@@ -68,6 +68,15 @@ class SequentialP:
         self._looks: list[tuple[float, float, float]] = []
         self._carried = self._test_at(ceiling)
 
+    def restore(self, looks: Iterable[tuple[float, float, float]], value: float) -> None:
+        """Go on from looks that were added before, and the p after them, without a search: the same bits again."""
+        if value < 1:
+            self._carried = self._test_at(value)
+        self.value = value
+        for look in looks:
+            self._looks.append(look)
+            self._carried.add(*look)
+
     def add(self, t: float, information: float, z: float) -> float:
         """Add a look that the plan has evaluated, as to `GroupSequentialTest.add`, and return p after it."""
         self._looks.append((t, information, z))

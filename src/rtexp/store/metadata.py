@@ -50,9 +50,7 @@ def read_experiments(connection: Connection) -> list[Experiment]:
         experiment_id, name = by_group[row.group_id]
         history[experiment_id].append(Allocation(name, row.percent, row.changed_at_ms))
     return [
-        Experiment(
-            row.name, row.control_group, tuple(groups[row.id]), tuple(history[row.id]), row.plan or ""
-        )
+        Experiment(row.name, row.control_group, tuple(groups[row.id]), tuple(history[row.id]), row.plan or "")
         for row in connection.execute(select(experiments).order_by(experiments.c.id))
     ]
 
@@ -85,7 +83,8 @@ def load(
     if with_plans:
         set_plan = update(experiments).where(experiments.c.name == bindparam("of"))
         connection.execute(
-            set_plan.values(plan=bindparam("own")), [{"of": c.name, "own": c.plan or None} for c in with_plans]
+            set_plan.values(plan=bindparam("own")),
+            [{"of": c.name, "own": c.plan or None} for c in with_plans],
         )
     ids = {row.name: row.id for row in connection.execute(select(experiments.c.id, experiments.c.name))}
     new_groups = [{"experiment_id": ids[c.name], "name": group} for c in changes for group in c.groups]

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.unit.store.databases import cell_row
 
-from rtexp.agents.publish import Changed, Publisher
+from rtexp.agents.publish import Changed, PublishedLook, Publisher
 from rtexp.errors import StateError, StoreUnavailable
 from rtexp.store.cells import CellRow, read_cells
 from rtexp.store.engine import reading
@@ -39,6 +39,8 @@ class Table:
         self.empty = asyncio.Event()
         """Whether SQL has every change."""
         self.before_return: Callable[[], None] = lambda: None
+        self.looks_left: list[PublishedLook] = []
+        self.looks_handed_out = 0
 
     def count(self, *buckets: int) -> None:
         """Merge one partials record."""
@@ -61,6 +63,13 @@ class Table:
         handed_out = Changed([self.row(b) for b in buckets], self.position, len(self.dirty) > limit)
         self.before_return()
         return handed_out
+
+    async def looks(self, limit: int) -> Sequence[PublishedLook]:
+        self.looks_handed_out = min(limit, len(self.looks_left))
+        return self.looks_left[: self.looks_handed_out]
+
+    def mark_looks_published(self) -> None:
+        del self.looks_left[: self.looks_handed_out]
 
     def mark_published(self, rows: Sequence[CellRow]) -> None:
         for row in rows:

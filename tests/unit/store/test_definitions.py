@@ -108,7 +108,9 @@ def test_times(text: str, expected_ms: int) -> None:
             id="seconds",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 101, at: x}]"),
+            experiment(
+                "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 101, at: x}]"
+            ),
             "experiments[2].allocations[0].percent: Expected `float` <= 100.0",
             id="too much",
         ),
@@ -125,7 +127,9 @@ def test_times(text: str, expected_ms: int) -> None:
             id="no time at all",
         ),
         pytest.param(
-            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: t, percent: 5, at: x}]"),
+            experiment(
+                "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: t, percent: 5, at: x}]"
+            ),
             "experiments[2].allocations[0].group: expected one of the groups, got `t`",
             id="allocation of no group",
         ),

@@ -1,0 +1,214 @@
+"""`evaluate`: frozen sums become looks, once their plan and a snapshot taken after their time are known.
+
+What is computed here is taken over by the task between two flushes, and goes out with the next one: verdict, history
+and alerts in one transaction. A worker that dies before that has done nothing; the next one does it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import structlog
+
+from rtexp import __version__
+from rtexp.engine.api import Output
+from rtexp.records import verdicts
+from rtexp.statistics.evaluation import PeriodEvaluator
+from rtexp.statistics.plans import look_offsets_ms
+from rtexp.statistics.stretches import look_input
+from rtexp.tables.looks import EvaluatedLook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from structlog.typing import FilteringBoundLogger
+
+    from rtexp.agents.plan_book import PlanBook
+    from rtexp.statistics.evaluation import LookOutcome
+    from rtexp.statistics.looks import FrozenSums
+    from rtexp.statistics.plans import Plan
+    from rtexp.tables.look_sums import LookSums, Period
+    from rtexp.tables.looks import LookLedger
+
+INTERVAL_SECONDS = 0.5
+COMPARISONS_CARRIED = 12_000
+"""Of all periods together, what is carried from look to look: some 20 KB each. The others are computed anew."""
+
+
+class EvaluateState(Protocol):
+    """What evaluation sees of a partition's state."""
+
+    @property
+    def sums(self) -> LookSums: ...  # noqa: D102
+    @property
+    def looks(self) -> LookLedger: ...  # noqa: D102
+
+
+class EvaluateSource(Protocol):
+    """One partition that this worker owns."""
+
+    @property
+    def partition(self) -> int:
+        """The partition of the experiments, in ``partials`` as in ``results``."""
+
+    def between_flushes(self) -> AbstractAsyncContextManager[EvaluateState | None]:
+        """Give the state as of the last commit; None when it isn't live."""
+
+
+class Topics(NamedTuple):
+    """Where looks and alerts go."""
+
+    results: str
+    alerts: str
+
+
+class _Due(NamedTuple):
+    frozen: FrozenSums
+    look: int
+    plan: Plan
+
+
+class Evaluator:
+    """Evaluates the looks of all partitions that this worker owns, round by round."""
+
+    def __init__(
+        self,
+        book: PlanBook,
+        sources: Callable[[], Iterable[EvaluateSource]],
+        topics: Topics,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """``sources`` returns those of the partitions that are owned and ready at the call."""
+        self._book = book
+        self._sources = sources
+        self._topics = topics
+        self._now_ms = now_ms
+        # By source too: a partition that was lost and came back has a state of its own.
+        self._carried: OrderedDict[tuple[EvaluateSource, Period], PeriodEvaluator] = OrderedDict()
+        self._unplanned: set[Period] = set()
+        self._log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+    async def run(self) -> None:
+        """Evaluate until cancelled."""
+        while True:
+            await self.run_round()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def run_round(self) -> int:
+        """Evaluate all looks that are due; return how many."""
+        sources = list(self._sources())
+        for key in [key for key in self._carried if key[0] not in sources]:
+            del self._carried[key]
+        evaluated = 0
+        for source in sources:
+            async with source.between_flushes() as state:
+                due = [] if state is None else list(self._due(state))
+            for item in due:
+                if not await self._evaluate(source, item):
+                    break
+                evaluated += 1
+        return evaluated
+
+    def waiting(self, state: EvaluateState) -> int:
+        """Return how many times may yet become looks: they are due, or no snapshot has been taken after them."""
+        return sum(
+            self._book.as_of_ms <= frozen.at_ms or self._book.plan(period) is not None
+            for period, waiting in state.sums.frozen.items()
+            for frozen in waiting
+        )
+
+    def _due(self, state: EvaluateState) -> Iterable[_Due]:
+        """Yield what can be evaluated, of each period in order of time; drop what no plan asks for."""
+        for period, waiting in list(state.sums.frozen.items()):
+            plan = self._book.plan(period)
+            if plan is None:
+                self._warn_of(period, waiting[0])
+                continue
+            look_at = {
+                period[1] + offset: number for number, offset in enumerate(look_offsets_ms(plan), start=1)
+            }
+            done_ms = state.looks.evaluated_until_ms(period)
+            for frozen in list(waiting):
+                if frozen.at_ms <= done_ms or frozen.at_ms not in look_at:
+                    state.sums.drop(frozen)
+                elif frozen.at_ms < self._book.as_of_ms:
+                    yield _Due(frozen, look_at[frozen.at_ms], plan)
+                else:
+                    break  # later ones wait for a later snapshot, too
+
+    async def _evaluate(self, source: EvaluateSource, due: _Due) -> bool:
+        """Evaluate one look and hand it to its task; False if that isn't live any more."""
+        frozen, plan = due.frozen, due.plan
+        period = (frozen.experiment, frozen.period_start_ms)
+        evaluator = self._carried.get((source, period))
+        if evaluator is None:
+            async with source.between_flushes() as state:
+                if state is None:
+                    return False
+                known, comparisons = state.looks.history(period)
+            evaluator = PeriodEvaluator(*period, plan, period=known, comparisons=comparisons)
+        given = look_input(
+            frozen,
+            due.look,
+            groups=[plan.control, *plan.treatments],
+            events=plan.events,
+            shares=self._book.shares(frozen.experiment),
+            bucket_ms=plan.bucket_minutes * 60_000,
+        )
+        started = time.thread_time()
+        # In a thread, so that the worker goes on counting: a look may take a second.
+        outcome = await asyncio.to_thread(
+            evaluator.look, given, evaluated_ms=self._now_ms(), version=__version__
+        )
+        async with source.between_flushes() as state:
+            if state is None:
+                self._carried.pop((source, period), None)
+                return False
+            if outcome.records:
+                look = EvaluatedLook(given, outcome.records)
+                outputs = self._outputs(source.partition, outcome)
+                state.looks.note(look, evaluator.period, evaluator.comparisons, outputs)
+            state.sums.drop(frozen)
+        self._carry((source, period), evaluator)
+        self._log.info(
+            "look_evaluated",
+            experiment=frozen.experiment,
+            look=due.look,
+            comparisons=len(outcome.records),
+            alerts=len(outcome.edges),
+            took_ms=round((time.thread_time() - started) * 1000),
+        )
+        return True
+
+    def _outputs(self, partition: int, outcome: LookOutcome) -> list[Output]:
+        results = [
+            Output(
+                self._topics.results, partition, verdicts.encode_result(record), verdicts.result_key(record)
+            )
+            for record in outcome.records
+        ]
+        alerts = [
+            Output(self._topics.alerts, 0, verdicts.encode_alert(edge), edge.record.experiment.encode())
+            for edge in outcome.edges
+        ]
+        return results + alerts
+
+    def _carry(self, key: tuple[EvaluateSource, Period], evaluator: PeriodEvaluator) -> None:
+        """Keep what the next look can go on from; of too many, those that were used longest ago are left."""
+        self._carried[key] = evaluator
+        self._carried.move_to_end(key)
+        while (
+            len(self._carried) > 1
+            and sum(len(e.comparisons) for e in self._carried.values()) > COMPARISONS_CARRIED
+        ):
+            self._carried.popitem(last=False)
+
+    def _warn_of(self, period: Period, frozen: FrozenSums) -> None:
+        if self._book.as_of_ms > frozen.at_ms and period not in self._unplanned:
+            self._unplanned.add(period)
+            self._log.warning("period_without_plan", experiment=period[0], period_start_ms=period[1])
