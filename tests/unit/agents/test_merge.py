@@ -38,7 +38,7 @@ def test_applied_deltas_are_in_the_table_and_in_the_status(state: MergeState) ->
     assert state.is_due(TOPIC, batch)
     state.apply(TOPIC, [batch, batch])
     assert state.table.cell(CLICK)[0] == CellCounts(4, 2, 8, 0, 0)
-    assert state.collect() == ()
+    assert state.collect() == [], "cells go to SQL, not through a topic"
     status = state.status()
     assert status.watermarks_ms == {TOPIC: 123}
     assert status.details == {"cells": 1, "unpublished_cells": 1}
