@@ -41,7 +41,7 @@ def test_applied_deltas_are_in_the_table_and_in_the_status(state: MergeState) ->
     assert state.collect() == [], "cells go to SQL, not through a topic"
     status = state.status()
     assert status.watermarks_ms == {TOPIC: 123}
-    assert status.details == {"cells": 1, "unpublished_cells": 1}
+    assert status.details == {"cells": 1, "unpublished_cells": 1, "unpublished_looks": 0}
 
 
 def test_a_checkpoint_restores_it(state: MergeState) -> None:

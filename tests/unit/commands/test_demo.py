@@ -13,6 +13,7 @@ from tests.unit.commands.command_line import CommandLine
 from rtexp.core import sketches
 from rtexp.errors import UsageError
 from rtexp.local.demo_home import demo_environ, demo_settings, make_home, write_config
+from rtexp.local.demo_states import FRESH, ExpectedState, FoundState, expected_states
 from rtexp.local.demo_verdict import Verdict, compare
 from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_line
 from rtexp.local.lock import AlreadyRunning, directory_lock
@@ -170,25 +171,51 @@ def test_an_estimate_far_from_the_exact_uniques_is_wrong_though_all_cells_are_ri
 
 
 @pytest.mark.parametrize(
-    ("worst_errors", "code"), [pytest.param(1.5, 0, id="right"), pytest.param(9.0, 1, id="wrong")]
+    ("found", "code"),
+    [
+        pytest.param((1.5, "collecting"), 0, id="right"),
+        pytest.param((9.0, "collecting"), 1, id="a wrong estimate"),
+        pytest.param((1.5, "significant_gain"), 1, id="a wrong state"),
+    ],
 )
 def test_a_program_gets_the_comparison_alone_and_an_exit_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    worst_errors: float,
+    found: tuple[float, str],
     code: int,
 ) -> None:
+    worst_errors, state = found
+    expected = ExpectedState("second-try", START_MS, "a fresh start", FRESH)
+
     async def run_demo(stage: Stage) -> Verdict:
         stage.say("ready")
-        return Verdict(2, {}, 1, worst_errors)
+        return Verdict(2, {}, 1, worst_errors, [FoundState(expected, 5, state)])
 
     monkeypatch.setattr("rtexp.commands.demo.run_demo", run_demo)
     rtexp = CommandLine(tmp_path, monkeypatch, capfd)
     ended = rtexp("demo", "--json")
     assert (ended.code, ended.err) == (code, "ready\n")
-    assert json.loads(ended.out) == {"cells": 2, "differing": 0, "estimates": 1, "worst_errors": worst_errors}
-    assert rtexp("demo").out.startswith("ready\n0 cells differ from the truth (of 2)\n")
+    assert json.loads(ended.out) == {
+        "cells": 2, "differing": 0, "estimates": 1, "worst_errors": worst_errors,
+        "states": 1, "wrong_states": int(state not in FRESH),
+    }  # fmt: skip
+    shown = rtexp("demo").out
+    assert shown.startswith("ready\n0 cells differ from the truth (of 2)\n")
+    assert f"second-try: {state} at look 5" in shown
+
+
+def test_only_what_was_streamed_to_the_end_of_a_cycle_has_states_that_must_be() -> None:
+    story = Story(START_MS, 72 * HOUR_MS)
+    assert expected_states(story, 0) == []
+    states = {expected.experiment: expected.states for expected in expected_states(story, 1)}
+    assert states == {
+        "bolder-buttons": ("significant_gain",),
+        "heavier-page": ("significant_drop",),
+        "new-icon": ("final_no_difference",),
+        "broken-split": ("blocked_srm",),
+        "second-try": FRESH,
+    }
 
 
 # --- Its view
@@ -215,7 +242,7 @@ def test_totals_are_those_of_each_experiments_newest_period(tmp_path: Path) -> N
 
 def test_elsewhere_than_on_a_terminal_a_line_comes_every_few_seconds() -> None:
     stream, seconds = io.StringIO(), [0.0]
-    scene = Scene([Totals("a", START_MS, "control", 7, 4, 2)], 1234, 99.5, START_MS, 0)
+    scene = Scene([Totals("a", START_MS, "control", 7, 4, 2)], {}, 1234, 99.5, START_MS, 0)
     with showing(stream, clock=lambda: seconds[0]) as show:
         for _ in range(12):
             show(scene)
@@ -228,16 +255,29 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_every_few_seconds() -> None:
 
 
 def test_on_a_terminal_the_results_stand_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     stream = Terminal()
-    totals = [Totals("new-icon", START_MS, "control", 8, 4, 2), Totals("x", START_MS, "control", 0, 0, 0)]
+    totals = [
+        Totals("new-icon", START_MS, "control", 8, 4, 2),
+        Totals("new-icon", START_MS, "treatment", 0, 0, 0),
+        Totals("x", START_MS, "treatment", 0, 0, 0),
+    ]
     with showing(stream) as show:
-        show(Scene(totals, 1, 1.0, None, START_MS))
+        show(Scene(totals, {"new-icon": "collecting"}, 1, 1.0, None, START_MS))
     shown = stream.getvalue()
-    for text in ("new-icon", "no difference", "0.500", "0.250", "none", "counted up to 2015-01-05 00:00"):
+    assert shown.count("collecting") == shown.count("no look yet") > 0, "of a treatment alone"
+    for text in (
+        "no look yet",
+        "new-icon",
+        "no difference",
+        "0.500",
+        "0.250",
+        "none",
+        "counted up to 2015-01-05 00:00",
+    ):
         assert text in shown
