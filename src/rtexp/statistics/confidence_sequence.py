@@ -54,10 +54,10 @@ def p_look(difference: float, variance: float, users: int, rho_squared: float, s
     if variance == 0 or difference == 0 or (one_sided and difference < 0):
         return 1.0
     exponent = kappa * difference**2 / (2 * variance * (kappa + 1))
-    chance, root = math.exp(-exponent), math.sqrt(kappa + 1)
-    p_value = root * chance
-    if one_sided:  # at most 1, and without a quotient by an exponent that has vanished
-        p_value = p_value / (2 * -math.expm1(-exponent)) if 2 * -math.expm1(-exponent) > p_value else 1.0
+    p_value = math.sqrt(kappa + 1) * math.exp(-exponent)
+    if one_sided:
+        below_certain = -2 * math.expm1(-exponent)
+        p_value = p_value / below_certain if p_value < below_certain else 1.0
     return max(min(1.0, p_value), LEAST_P)
 
 
