@@ -15,6 +15,7 @@ from rtexp.bench.cpu import (
     measure_cpu,
 )
 from rtexp.bench.freshness import measure_freshness
+from rtexp.bench.looks import measure_looks
 from rtexp.bench.memory import measure_memory
 from rtexp.bench.pipeline import Stage
 from rtexp.bench.profile import hottest
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 
     from rtexp.bench.cpu import CpuFigures
     from rtexp.bench.freshness import FreshnessFigures
+    from rtexp.bench.looks import LookFigures
     from rtexp.bench.memory import MemoryFigures
     from rtexp.bench.recovery import RecoveryFigures
     from rtexp.bench.replay import ReplayFigures
     from rtexp.bench.takeover import TakeoverFigures
 
-SECTIONS = ("cpu", "recovery", "freshness", "takeover", "scale", "memory", "replay")
+SECTIONS = ("cpu", "recovery", "freshness", "takeover", "scale", "memory", "replay", "looks")
 """Those that run unless others are asked for."""
 SOAK = "soak"
 
@@ -158,6 +160,10 @@ class Sections:
 
     async def _replay(self) -> ReplayFigures:
         return await measure_replay(self._small, self._stage("replay"))
+
+    async def _looks(self) -> list[LookFigures]:
+        self.say("looks: one experiment of 80 comparisons")
+        return measure_looks()
 
     async def _soak(self) -> dict[str, Any]:
         minutes = round((self.seconds or SOAK_SECONDS) / 60)

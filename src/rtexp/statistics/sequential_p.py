@@ -68,14 +68,14 @@ class SequentialP:
         self._looks: list[tuple[float, float, float]] = []
         self._carried = self._test_at(ceiling)
 
-    def restore(self, looks: Iterable[tuple[float, float, float]], value: float) -> None:
-        """Go on from looks that were added before, and the p after them, without a search: the same bits again."""
-        if value < 1:
-            self._carried = self._test_at(value)
+    def resume(self, looks: Iterable[tuple[float, float, float]], value: float) -> None:
+        """Take over looks that another one has had, and the p that it came to: as if they had been added, bit by bit.
+
+        One test from scratch instead of all searches. The options must be those of the other one.
+        """
+        self._looks = list(looks)
         self.value = value
-        for look in looks:
-            self._looks.append(look)
-            self._carried.add(*look)
+        self._carried = self._trial(value if value < 1 else self._carried.alpha).test
 
     def add(self, t: float, information: float, z: float) -> float:
         """Add a look that the plan has evaluated, as to `GroupSequentialTest.add`, and return p after it."""

@@ -129,6 +129,16 @@ def test_carried_over_days_is_from_scratch_to_the_last_bit() -> None:
         assert sequential_p(looks[:k], spending="pocock", ceiling=0.2) == carried[k - 1]
 
 
+@pytest.mark.parametrize("at", [10, 40, 71])
+def test_resumed_at_a_recorded_p_it_goes_on_to_the_last_bit(at: int) -> None:
+    looks = [(k / 72, float(k), 0.6 * np.sqrt(k) - (k % 3)) for k in range(1, 73)]
+    carried = running(looks, "pocock", ceiling=0.2)
+    assert (carried[9], carried[39] < 1, carried[71] < carried[39]) == (1.0, True, True)
+    resumed = SequentialP(spending="pocock", ceiling=0.2)
+    resumed.resume(looks[:at], carried[at - 1])
+    assert [resumed.add(*look) for look in looks[at:]] == carried[at:]
+
+
 def test_above_the_ceiling_p_is_given_as_1_and_below_it_is_the_same() -> None:
     free, capped = running(WORKED, "obf"), running(WORKED, "obf", ceiling=0.005)
     assert capped[:2] == [1.0, 1.0]
