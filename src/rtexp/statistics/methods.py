@@ -101,7 +101,7 @@ class AlphaSpending:
         self._p: SequentialP | None = None
         if with_p:
             self._p = SequentialP(spending=spending, sides=sides, ceiling=P_CEILING, **self._gates)
-            self._p.restore(((seen.t, seen.information, seen.z) for seen in path.seen), path.p)
+            self._p.resume(((seen.t, seen.information, seen.z) for seen in path.seen), path.p)
 
     def see(self, seen: Seen) -> None:
         """Take in a look."""
