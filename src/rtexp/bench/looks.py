@@ -67,9 +67,7 @@ def _measure(spending: Spending) -> LookFigures:
     paths = _paths(np.random.default_rng(5))
     comparisons = [_Comparison(spending) for _ in paths]
     started = time.process_time()
-    before = [
-        [one.add(look) for look in path[:-1]][-1] for one, path in zip(comparisons, paths, strict=True)
-    ]
+    before = [[one.add(look) for look in path[:-1]][-1] for one, path in zip(comparisons, paths, strict=True)]
     between = time.process_time()
     last = [one.add(path[-1]) for one, path in zip(comparisons, paths, strict=True)]
     ended = time.process_time()
@@ -77,7 +75,9 @@ def _measure(spending: Spending) -> LookFigures:
         _Comparison(spending).resume(path, p)
     resumed = time.process_time()
     falling = sum(p < earlier for p, earlier in zip(last, before, strict=True))
-    return LookFigures(spending, len(paths), LOOKS, ended - between, falling, resumed - ended, ended - started)
+    return LookFigures(
+        spending, len(paths), LOOKS, ended - between, falling, resumed - ended, ended - started
+    )
 
 
 def _paths(rng: np.random.Generator) -> list[list[tuple[float, float, float]]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from rtexp.bench import looks
 from rtexp.bench.looks import measure_looks
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_every_strong_comparison_falls_at_the_look_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
