@@ -20,6 +20,8 @@ from rtexp.engine.config import EngineConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rtexp.engine.api import ReadPage
+
 PREFIX = os.environ.get("TOY_PREFIX", "toy")
 LEFT, RIGHT, TABLE, OUT = (f"{PREFIX}.{name}" for name in ("left", "right", "table", "out"))
 
@@ -76,7 +78,7 @@ class Count:
         changed, self.changed = self.changed, set()
         yield from (Page(word.encode(), b"%d" % self.counts[word]) for word in sorted(changed))
 
-    def load(self, pages: Iterable[Page]) -> None:
+    def load(self, pages: Iterable[Page], read: ReadPage) -> None:  # noqa: ARG002 - the engine's signature
         self.counts.update({page.key.decode(): int(page.value or b"0") for page in pages})
 
     def status(self) -> PartitionStatus:

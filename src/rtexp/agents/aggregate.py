@@ -12,7 +12,7 @@ import msgspec
 
 from rtexp.agents.cell_outputs import CellOutputs
 from rtexp.agents.segments import FilteredBatch, Intake
-from rtexp.core.progress import PlainProgress  # noqa: TC001 - msgspec reads the annotation
+from rtexp.core.progress import PlainProgress
 from rtexp.core.rules import Rules
 from rtexp.engine.api import Output, Page, PartitionStatus, TopicPartition
 from rtexp.errors import StateError
@@ -23,6 +23,7 @@ from rtexp.tables.pages import PageLayout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rtexp.engine.api import ReadPage
     from rtexp.records.filtered import Kind
     from rtexp.settings import Settings
 
@@ -132,7 +133,7 @@ class AggregateState:
         progress = _Progress(actions=self._actions.to_plain(), activations=self._activations.to_plain())
         yield Page(PROGRESS, _PROGRESS_PAGE.encode(progress))
 
-    def load(self, pages: Iterable[Page]) -> None:
+    def load(self, pages: Iterable[Page], read: ReadPage | None = None) -> None:  # noqa: ARG002 - likewise
         """Take over a checkpoint; StateError if a page is damaged or the one with the progress missing."""
         found: list[_Progress] = []
         others = 0

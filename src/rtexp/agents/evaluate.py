@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from rtexp.statistics.evaluation import LookOutcome
     from rtexp.statistics.looks import FrozenSums
     from rtexp.statistics.plans import Plan
-    from rtexp.tables.look_sums import LookSums, Period
+    from rtexp.tables.buckets import Period
+    from rtexp.tables.look_sums import LookSums
     from rtexp.tables.looks import LookLedger
 
 INTERVAL_SECONDS = 0.5

@@ -23,6 +23,7 @@ from rtexp.tables.looks import LookLedger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rtexp.engine.api import ReadPage
     from rtexp.records.partials import Partials
     from rtexp.settings import Settings
 
@@ -75,7 +76,10 @@ class MergeState:
             self.sums.add(batch.record)
             # After each record: sums are frozen as of the very record that makes them due.
             self.sums.advance(self.table.watermark_ms)
-        self.table.expire()
+        for period in self.table.expire(self.looks.may_forget):
+            self.sums.forget(period)
+            self.looks.forget(period)
+        self.table.evict()
 
     def collect(self) -> Sequence[Output]:
         """Return the newest looks, and alerts; cells go to SQL as they stand, and not through a topic."""
@@ -90,9 +94,9 @@ class MergeState:
         yield from self.table.changed_pages()
         yield from self.sums.changed_pages()
 
-    def load(self, pages: Iterable[Page]) -> None:
-        """Take over a checkpoint."""
-        self.table.load(self._pages_of_cells(pages))
+    def load(self, pages: Iterable[Page], read: ReadPage | None = None) -> None:
+        """Take over a checkpoint; without ``read`` all cells stay in memory."""
+        self.table.load(self._pages_of_cells(pages), read)
         self.sums.loaded(self.table.watermark_ms)
         self.looks.loaded()
         if len(self.table) and not len(self.sums):

@@ -53,6 +53,17 @@ class Page(NamedTuple):
     value: bytes | None
 
 
+class ReadPage(Protocol):
+    """Reads a page of a state back from the local store, by its key; None if there is none.
+
+    The store has what the last checkpoint left: to be asked inside of `PartitionState.load`, `PartitionState.apply`
+    and between two flushes, but not from `PartitionState.changed_pages` on until the next `apply`, when pages that
+    were yielded may or may not have arrived. Takes some 10 us, more from a disk; every error ends the worker.
+    """
+
+    def __call__(self, key: bytes, /) -> bytes | None: ...  # noqa: D102
+
+
 class Batch(Protocol):
     """One decoded input record; the engine only asks how much work it is."""
 
@@ -95,8 +106,12 @@ class PartitionState(Protocol):
         Between two pages other tasks may run, but nothing is applied to this state.
         """
 
-    def load(self, pages: Iterable[Page]) -> None:
-        """Take over the pages of a checkpoint; called once, before anything is applied. StateError if unreadable."""
+    def load(self, pages: Iterable[Page], read: ReadPage) -> None:
+        """Take over the pages of a checkpoint; called once, before anything is applied. StateError if unreadable.
+
+        Not all of it needs to stay in memory: what hasn't changed since a checkpoint can be had again from ``read``,
+        for as long as this state lives.
+        """
 
     def status(self) -> PartitionStatus:
         """Say what an operator wants to see; cheap."""

@@ -52,7 +52,7 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PartitionStore:
-    """RocksDB behind four calls. May block for milliseconds; not thread-safe."""
+    """RocksDB behind five calls. May block for milliseconds; not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -106,6 +106,14 @@ class PartitionStore:
             yield
         self._db.put(_HEAD, msgspec.msgpack.encode(head), _UNLOGGED)
         self.head = head
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a page's value, or None; StateError if the store can't be read."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as exc:
+            raise StateError(f"{self._path} can't be read: {exc}") from exc
+        return value
 
     def pages(self) -> Generator[Page, None, None]:
         """Yield all pages in order of key; StateError if some can't be read. Close it before `wipe` or `close`."""

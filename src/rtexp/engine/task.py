@@ -205,7 +205,10 @@ class PartitionTask:
         with contextlib.closing(self._store.pages()) as stored:
             pages = (Page(key[prefix:], value) for key, value in stored)
             # In a thread: the loop must go on serving the other partitions of this worker.
-            await asyncio.to_thread(state.load, pages)
+            await asyncio.to_thread(state.load, pages, self._read_page)
+
+    def _read_page(self, key: bytes) -> bytes | None:
+        return self._store.get(changelog.PAGE + key)
 
     def _positions(self, head: Head) -> tuple[dict[str, int], dict[str, int]]:
         """Return S and M; refuse to rewind under other rules than those under which M was reached."""

@@ -67,7 +67,9 @@ def read_totals(connection: Connection) -> list[Totals]:
 def read_newest_states(connection: Connection) -> dict[str, str]:
     """Return by experiment what the newest look says of the deciding metric."""
     newest = read_newest_looks(connection, event=DECIDING.event)
-    return {row.experiment: row.state for row in newest if (row.metric, row.role) == (DECIDING.metric, "decision")}
+    return {
+        row.experiment: row.state for row in newest if (row.metric, row.role) == (DECIDING.metric, "decision")
+    }
 
 
 def table_of(scene: Scene) -> Table:

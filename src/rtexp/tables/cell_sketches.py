@@ -61,6 +61,12 @@ class CellSketches:
         self._sparse.pop(row, None)
         self._dense.pop(row, None)
 
+    def renumber(self, numbers: NDArray[np.int64]) -> None:
+        """Give every row that has a sketch another number: ``numbers[row]``."""
+        self._settle()
+        self._sparse = {int(numbers[row]): entries for row, entries in self._sparse.items()}
+        self._dense = {int(numbers[row]): registers for row, registers in self._dense.items()}
+
     def _settle(self) -> None:
         """Merge what waits, all rows in one sort."""
         if not self._waiting:

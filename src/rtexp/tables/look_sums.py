@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtexp.records.partials import Partials
+    from rtexp.tables.buckets import Period
 
 PREFIX = b"sums/"
 FROZEN_PREFIX = b"frozen/"
@@ -33,9 +34,6 @@ _COUNTS = 5
 _EXPOSURES, _MULTIPLE = 3, 4
 _DAY_MS = 24 * 3_600_000
 _NEVER = 1 << 62
-
-Period = tuple[str, int]
-"""(experiment, start of the period in epoch ms)."""
 
 
 class _SumsPage(msgspec.Struct, array_like=True, frozen=True):

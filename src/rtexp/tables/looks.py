@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rtexp.engine.api import Output
-    from rtexp.tables.look_sums import Period
+    from rtexp.tables.buckets import Period
 
 PREFIX = b"looks/"
 _PERIOD, _COMPARISONS, _ROWS = (PREFIX + kind for kind in (b"p/", b"c/", b"r/"))

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from rtexp.core.columns import stable_order
-from rtexp.core.groups import GroupName  # noqa: TC001 - msgspec reads the annotation
+from rtexp.core.groups import GroupName
 from rtexp.core.repeats import KeptActions
 from rtexp.tables.pages import PageLayout
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from rtexp.engine.api import ReadPage
     from rtexp.engine.sensors import TaskSensors
     from rtexp.engine.store import PartitionStore
     from rtexp.engine.transport import BatchConsumerThread as _Thread
@@ -94,7 +95,8 @@ class Ledger:
         changed, self._changed = sorted(self._changed), set()
         yield from (Page(word.encode(), b"%d" % self.counts[word]) for word in changed)
 
-    def load(self, pages: Iterable[Page]) -> None:
+    def load(self, pages: Iterable[Page], read: ReadPage) -> None:
+        self.read = read
         for page in pages:
             if page.value == b"damaged":
                 raise StateError("a page doesn't verify")

@@ -12,7 +12,7 @@ from rtexp.core import sketches
 from rtexp.core.cells import Cell, CellCounts, CellKey
 from rtexp.engine.api import Page
 from rtexp.errors import StateError
-from rtexp.tables import buckets
+from rtexp.tables import cell_pages
 from rtexp.tables.buckets import BucketsTable
 
 if TYPE_CHECKING:
@@ -197,12 +197,12 @@ def test_page_keys_are_readable_and_names_with_slashes_dont_collide(table: Bucke
 def test_a_large_page_is_cut_and_chunks_that_vanish_get_tombstones(
     table: BucketsTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "PAGE_BYTES", 200)
+    monkeypatch.setattr(cell_pages, "CHUNK_BYTES", 200)
     cells = {CLICK._replace(group=f"g{i}"): ONE for i in range(6)}
     table.add(to_record(cells))
     pages = stored({}, table.changed_pages())
     assert len(pages) == 4
-    monkeypatch.setattr(buckets, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(cell_pages, "CHUNK_BYTES", 10_000)
     again = restored(as_pages(pages))
     assert contents(again) == cells
     again.add(to_record({CLICK._replace(group="g0"): ONE}))
