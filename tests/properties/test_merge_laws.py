@@ -1,19 +1,22 @@
-"""The buckets table equals the plain merging of cells, whatever the cuts, restarts and rewinds."""
+"""The buckets table equals the plain merging of cells, whatever the cuts, restarts, rewinds and evictions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plain_partials import to_ranks, to_record
 
 from rtexp.core.cells import Cell, CellCounts, CellKey, merged
 from rtexp.engine.api import Page
+from rtexp.tables import cell_pages
 from rtexp.tables.buckets import BucketsTable
 
 if TYPE_CHECKING:
     from rtexp.records.partials import Partials
+    from rtexp.tables.buckets import UnpublishedCell
 
 HOUR = 3_600_000
 QUARTER = HOUR // 4
@@ -135,3 +138,95 @@ def test_publishing_some_of_it_at_any_time_brings_every_last_value_to_sql(
             table.expire()
     expected = merged((key, cell) for part in parts for key, cell in part.items())
     assert sql == {key: cell.counts for key, cell in expected.items()}
+
+
+class Worker:
+    """A table that may leave cells to the store of its last checkpoint, and SQL beside it."""
+
+    def __init__(self, records: list[Partials], *, evicts: bool) -> None:
+        self.records = records
+        self.evicts = evicts
+        self.changelog = Changelog()
+        self.position = 0
+        self.sql: dict[CellKey, CellCounts] = {}
+        self.handed_out: list[UnpublishedCell] = []
+        self.start()
+
+    def start(self) -> None:
+        self.table = make_table()
+        stored = self.changelog.pages
+        read = stored.get if self.evicts else None
+        self.table.load([Page(*item) for item in stored.items()], read)
+        self.position = self.changelog.position
+        self.handed_out = []
+
+    def do(self, step: str) -> None:
+        match step:
+            case "apply":
+                if self.position < len(self.records):
+                    self.table.add(self.records[self.position])
+                    self.position += 1
+                self.table.expire()
+                self.table.evict()
+            case "save":
+                self.changelog.save(self.table, self.position)
+            case "crash":
+                self.start()
+            case "hand out":
+                self.handed_out = self.table.rows_to_publish(3)
+            case "write":
+                self.sql |= {cell.key: cell.counts for cell in self.handed_out}
+            case "answer":
+                # SQL has what was written, and says so; or it has, and nobody hears of it.
+                self.sql |= {cell.key: cell.counts for cell in self.handed_out}
+                self.table.mark_published(self.handed_out)
+
+
+hours = st.integers(0, 5)
+late_keys = st.builds(
+    CellKey,
+    st.sampled_from(["a", "A"]),
+    st.just(0),
+    st.sampled_from(["x", "y"]),
+    st.sampled_from(["", "click"]),
+    hours.map(lambda hour: hour * HOUR) | hours.map(lambda hour: hour * HOUR + QUARTER),
+)
+late_deltas = st.lists(
+    st.tuples(
+        st.dictionaries(late_keys, cells, max_size=4), st.integers(0, 10).map(lambda hour: hour * HOUR)
+    ),
+    max_size=10,
+)
+worker_steps = st.lists(
+    st.sampled_from(["apply", "apply", "apply", "save", "crash", "hand out", "write", "answer"]), max_size=40
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(late_deltas, worker_steps, st.sampled_from([100, cell_pages.CHUNK_BYTES]))
+def test_a_table_that_evicts_equals_one_that_keeps_everything_whenever_it_evicts(
+    parts: list[tuple[dict[CellKey, Cell], int]], steps: list[str], chunk_bytes: int
+) -> None:
+    records = [to_record(part, watermark_ms=watermark_ms) for part, watermark_ms in parts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_pages, "CHUNK_BYTES", chunk_bytes)
+        keeps, evicts = Worker(records, evicts=False), Worker(records, evicts=True)
+        for step in [*steps, *["apply"] * len(records), "save"]:
+            keeps.do(step)
+            evicts.do(step)
+            assert len(evicts.table) == len(keeps.table)
+            assert evicts.table.unpublished >= 0
+        assert contents(evicts.table) == contents(keeps.table)
+        assert evicts.table.watermark_ms == keeps.table.watermark_ms
+        assert evicts.changelog.pages == keeps.changelog.pages
+
+        expected = merged((key, cell) for part, _ in parts for key, cell in part.items())
+        for step in ["apply", "save", "apply", *["hand out", "answer"] * (len(expected) + 1)]:
+            evicts.do(step)
+        assert evicts.sql == {key: cell.counts for key, cell in expected.items()}
+        assert evicts.table.unpublished == 0
+        evicts.records.append(to_record({}, watermark_ms=1000 * HOUR))
+        for step in ("apply", "save"):
+            evicts.do(step)
+        assert len(evicts.table) == 0
+        assert evicts.changelog.pages.keys() == {b"progress"}

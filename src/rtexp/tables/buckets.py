@@ -81,6 +81,11 @@ class BucketsTable:
         return len(self._hot)
 
     @property
+    def room(self) -> int:
+        """For how many cells in memory there is room."""
+        return self._hot.room
+
+    @property
     def watermark_ms(self) -> int:
         """What arrived before this time has been counted in these cells, whichever source counted it."""
         return self._watermarks.all_ms
