@@ -123,6 +123,7 @@ class MergeState:
             watermarks_ms={self._topic: self.table.watermark_ms},
             details={
                 "cells": len(self.table),
+                "cells_in_memory": self.table.in_memory,
                 "unpublished_cells": self.table.unpublished,
                 "unpublished_looks": self.looks.unpublished,
             },

@@ -31,6 +31,7 @@ async def measure_freshness(stage: Stage, *, actions_a_second: int, seconds: flo
     async with running(settings, stage.environ) as bench:
         stage.say(f"freshness: {actions_a_second:,} actions a second for {seconds:g} s")
         stream = LiveStream(bench, actions_a_second)
+        await stream.begin()
         await stream.run(seconds)
         bench.require_undisturbed()
     pipeline = settings.pipeline

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from rtexp.bench.pipeline import bench_settings
 from rtexp.bench.workload import EVENTS, GROUPS
+from rtexp.core.buckets import HOUR_MS
 from rtexp.errors import FatalError
 from rtexp.local.raw_records import RawRecord, partition_of
 from rtexp.local.raw_writer import raw_writer
@@ -84,15 +85,30 @@ class LiveStream:
         """Return the names of all experiments; a probe's is its own."""
         return [*(f"exp{number:03d}" for number in range(EXPERIMENTS)), *self.probes]
 
+    async def begin(self, *, past_hours: int = 0) -> None:
+        """Load the experiments and trigger all users; return when all of it has been counted.
+
+        With ``past_hours``, that was in the hour so long before this one, and every user has done everything in each
+        bucket since: the cells of these hours then are what they would be, had the stream gone on since then.
+        """
+        now_ms = _now_ms()
+        past_ms = now_ms // HOUR_MS * HOUR_MS - past_hours * HOUR_MS if past_hours else now_ms
+        await self.bench.load(self.experiment_names(), start_ms=past_ms - _MINUTE_MS)
+        async with raw_writer(self.bench.settings) as writer:
+            await writer.send(self._activations(past_ms))
+            for at_ms in range(past_ms, now_ms, self.bench.settings.pipeline.bucket_minutes * _MINUTE_MS):
+                if past_hours:
+                    for event in EVENTS:
+                        await writer.send([_action(f"u{user}", event, at_ms) for user in range(USERS)])
+            await writer.flush()
+        await self.bench.counted()
+
     async def run(self, seconds: float) -> None:
-        """Load the experiments, trigger all users, then send actions for so long, and watch the probes.
+        """Send actions for so long, and watch the probes; it must have begun.
 
         Returns when SQL has every action of the probes; FatalError if it hasn't in time, or has too many.
         """
-        await self.bench.load(self.experiment_names(), start_ms=_now_ms() - _MINUTE_MS)
         async with raw_writer(self.bench.settings) as writer:
-            await writer.send(self._activations())
-            await writer.flush()
             watching = asyncio.create_task(self._watch())
             try:
                 await self._send(writer, seconds)
@@ -112,19 +128,18 @@ class LiveStream:
                 raise FatalError(f"SQL lacks actions of probes that have been counted: {missing}")
             await asyncio.sleep(POLL_SECONDS)
 
-    def _activations(self) -> list[RawRecord]:
-        now_ms = _now_ms()
+    def _activations(self, at_ms: int) -> list[RawRecord]:
         made = [
-            self._activation(f"u{number}", f"exp{experiment:03d}", now_ms)
+            self._activation(f"u{number}", f"exp{experiment:03d}", at_ms)
             for number in range(USERS)
             for experiment in self._random.sample(range(EXPERIMENTS), GROUPS_A_USER)
         ]
-        return [*made, *(self._activation(probe, probe, now_ms) for probe in self.probes)]
+        return [*made, *(self._activation(probe, probe, at_ms) for probe in self.probes)]
 
-    def _activation(self, user: str, experiment: str, now_ms: int) -> RawRecord:
+    def _activation(self, user: str, experiment: str, at_ms: int) -> RawRecord:
         group = self._random.choice(GROUPS)
-        value = f'{{"user_id":"{user}","experiment":"{experiment}","group":"{group}","ts":{now_ms}}}'
-        return RawRecord(now_ms, "activations", user.encode(), value.encode())
+        value = f'{{"user_id":"{user}","experiment":"{experiment}","group":"{group}","ts":{at_ms}}}'
+        return RawRecord(_now_ms(), "activations", user.encode(), value.encode())
 
     async def _send(self, writer: RawWriter, seconds: float) -> None:
         began = time.monotonic()
@@ -135,15 +150,12 @@ class LiveStream:
             users = [f"u{self._random.randrange(USERS)}" for _ in range(a_tick - len(self.probes))]
             for probe in self.probes:
                 self._waiting.setdefault(probe, deque()).append(time.monotonic())
-            await writer.send([self._action(user, now_ms) for user in [*users, *self.probes]])
+            sent = [_action(user, self._random.choice(EVENTS), now_ms) for user in [*users, *self.probes]]
+            await writer.send(sent)
             await writer.flush()
             self.sent += a_tick
             await asyncio.sleep(max(0.0, began + (tick + 1) * TICK_SECONDS - time.monotonic()))
         self.sending_seconds = time.monotonic() - began
-
-    def _action(self, user: str, now_ms: int) -> RawRecord:
-        value = f'{{"user_id":"{user}","event":"{self._random.choice(EVENTS)}","ts":{now_ms},"app":"ios"}}'
-        return RawRecord(now_ms, "actions", user.encode(), value.encode())
 
     async def _watch(self) -> None:
         with opened(self.bench.settings.store) as engine:
@@ -185,6 +197,11 @@ def percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     place = max(0, -(-int(share * 1_000_000) * len(ordered) // 1_000_000) - 1)
     return ordered[place]
+
+
+def _action(user: str, event: str, at_ms: int) -> RawRecord:
+    value = f'{{"user_id":"{user}","event":"{event}","ts":{at_ms},"app":"ios"}}'
+    return RawRecord(_now_ms(), "actions", user.encode(), value.encode())
 
 
 def _now_ms() -> int:

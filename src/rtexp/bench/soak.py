@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.live import LiveStream, live_settings
 from rtexp.bench.pipeline import running
+from rtexp.core.buckets import HOUR_MS
+from rtexp.tables.buckets import HOT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,8 @@ WARM_UP_MINUTES = 2
 LEAST_MINUTES = 6
 """After the warm-up, the first three minutes and the last three, of which two are the same."""
 FLAT_SHARE = 0.05
+PAST_HOURS = HOT_MS // HOUR_MS
+"""How many whole hours are in memory besides the one that runs."""
 
 
 class SoakFigures(NamedTuple):
@@ -43,6 +47,11 @@ class SoakFigures(NamedTuple):
 async def measure_soak(stage: Stage, *, actions_a_second: int, minutes: int) -> SoakFigures:
     """Run a stream with the live clock; ``minutes`` include the warm-up.
 
+    Cells of the last hours are in memory, those of older ones aren't, so that memory is at its level only once these
+    hours have been full. A soak doesn't wait for them: it begins with what they would hold, every cell with every
+    user who may act in it, sent at full speed. From then on, as on any day, a new bucket's cells come each 15 minutes
+    and an hour's leave together: within an hour memory moves by the cells of at most one, over a day by nothing.
+
     Repeats are looked for within one minute rather than five: what is kept for that, some 20 bytes an action of three
     slots, is complete after three minutes then, and not after fifteen.
 
@@ -51,7 +60,10 @@ async def measure_soak(stage: Stage, *, actions_a_second: int, minutes: int) -> 
     settings = live_settings(stage.directory, dedup_minutes=1)
     rss_mb: dict[str, list[float]] = {}
     async with running(settings, stage.environ) as bench:
-        streaming = asyncio.create_task(LiveStream(bench, actions_a_second).run(minutes * 60 + 10))
+        stream = LiveStream(bench, actions_a_second)
+        stage.say(f"soak: filling the last {PAST_HOURS} hours")
+        await stream.begin(past_hours=PAST_HOURS)
+        streaming = asyncio.create_task(stream.run(minutes * 60 + 10))
         try:
             for minute in range(1, minutes + 1):
                 await asyncio.sleep(60)

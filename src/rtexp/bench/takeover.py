@@ -36,7 +36,9 @@ async def measure_takeover(stage: Stage, *, actions_a_second: int = 1000) -> Tak
     settings = live_settings(stage.directory)
     workers = {"ingest": 1, "aggregate": WORKERS, "results": 1}
     async with running(settings, stage.environ, workers=workers) as bench:
-        streaming = asyncio.create_task(LiveStream(bench, actions_a_second).run(STREAM_SECONDS))
+        stream = LiveStream(bench, actions_a_second)
+        await stream.begin()
+        streaming = asyncio.create_task(stream.run(STREAM_SECONDS))
         try:
             await _until_shared(bench)
             stage.say("takeover: killing one of three aggregate workers")

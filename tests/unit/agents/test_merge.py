@@ -41,7 +41,9 @@ def test_applied_deltas_are_in_the_table_and_in_the_status(state: MergeState) ->
     assert state.collect() == [], "cells go to SQL, not through a topic"
     status = state.status()
     assert status.watermarks_ms == {TOPIC: 123}
-    assert status.details == {"cells": 1, "unpublished_cells": 1, "unpublished_looks": 0}
+    assert status.details == {
+        "cells": 1, "cells_in_memory": 1, "unpublished_cells": 1, "unpublished_looks": 0,
+    }  # fmt: skip
 
 
 def test_a_checkpoint_restores_it(state: MergeState) -> None:
@@ -53,6 +55,19 @@ def test_a_checkpoint_restores_it(state: MergeState) -> None:
     again.load(state.changed_pages())
     assert again.table.cell(CLICK)[0] == ONE.counts
     assert again.status().watermarks_ms == {TOPIC: 123}
+
+
+def test_cells_that_are_over_and_saved_leave_memory_with_the_next_flush_and_stay_in_the_status() -> None:
+    state = merge_state(Settings(), 0)
+    store: dict[bytes, bytes | None] = {}
+    state.load([], store.get)
+    flush = partials.encode(to_record(lg_k=12, cells={CLICK: ONE}, watermark_ms=START + 4 * 3_600_000))
+    state.apply(TOPIC, [state.decode(TOPIC, flush)])
+    store.update(state.changed_pages())
+    state.apply(TOPIC, [])
+    assert state.status().details == {"cells": 1, "cells_in_memory": 0, "unpublished_cells": 1}
+    state.apply(TOPIC, [state.decode(TOPIC, flush)])
+    assert state.table.cell(CLICK)[0] == CellCounts(4, 2, 8, 0, 0)
 
 
 def test_periods_that_are_over_are_forgotten_with_the_flush_that_ends_them(state: MergeState) -> None:

@@ -65,6 +65,7 @@ class Ledger:
         self.asked: list[str] = []
         self.noted: list[Page] = []
         """What the next flush takes as the journal."""
+        self.read: ReadPage
         self._unsent: list[str] = []
         self._changed: set[str] = set()
 

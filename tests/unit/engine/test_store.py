@@ -58,6 +58,22 @@ def test_pages_and_head_outlive_the_process(store: PartitionStore, path: Path) -
     again.close()
 
 
+def test_single_pages_are_read_as_they_were_last_written(store: PartitionStore) -> None:
+    assert store.get(b"page:a") is None
+    write(store, {b"page:a": b"1", b"page:b": b"1"}, 7)
+    write(store, {b"page:a": b"2", b"page:b": None}, 8)
+    assert store.get(b"page:a") == b"2"
+    assert store.get(b"page:b") is None
+    store.wipe()
+    assert store.get(b"page:a") is None
+
+
+def test_a_page_that_cant_be_read_is_no_missing_page(store: PartitionStore) -> None:
+    store.close()
+    with pytest.raises(StateError, match="can't be read"):
+        store.get(b"page:a")
+
+
 WRITER = """
 import os, signal, sys
 from pathlib import Path

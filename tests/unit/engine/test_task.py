@@ -121,6 +121,19 @@ async def test_a_clean_stop_takes_the_journal_along(world: World, tmp_path: Path
     assert b"page:decision" in keys(world.producer().transactions[0])
 
 
+async def test_a_state_reads_single_pages_of_the_last_checkpoint_back(world: World, tmp_path: Path) -> None:
+    task = await open_task(world, tmp_path)
+    read = world.state().read
+    task.feed(LEFT, records("a"))
+    await task.flush()
+    assert read(b"a") is None, "no checkpoint has saved it yet"
+    await task.flush(checkpoint=True)
+    task.feed(LEFT, records("a", "b", start=1))
+    await task.flush()
+    assert read(b"a") == b"1", "not what it has become since"
+    assert read(b"b") is None
+
+
 async def test_a_checkpoint_is_taken_when_its_time_has_come(world: World, tmp_path: Path) -> None:
     task = await open_task(world, tmp_path, checkpoint_interval=0.0)
     task.feed(LEFT, records("a"))
@@ -441,6 +454,7 @@ async def test_pages_that_do_not_verify_are_replayed_once_from_scratch(
     assert wiped == [True]
     assert world.recovered == [0, 0]
     assert world.state().counts == {LEFT: 2}
+    assert world.state().read(b"left") == b"2"
     assert len(world.made) == 2, "a state that took half of the damaged pages isn't used"
     assert "doesn't verify; replaying" in caplog.text
 

@@ -15,7 +15,9 @@ def chance_to_cross(bound: float, looks: int) -> float:
     that haven't crossed is carried from look to look on a Gauss-Legendre grid.
     """
     widest = bound * math.sqrt(looks)
-    points, weights = np.polynomial.legendre.leggauss(32 + int(5 * widest))  # two nodes a step's standard deviation
+    points, weights = np.polynomial.legendre.leggauss(
+        32 + int(5 * widest)
+    )  # two nodes a step's standard deviation
     crossed, sums, mass = 2 * ndtr(-bound), np.zeros(1), np.ones(1)
     for look in range(1, looks):
         half = bound * math.sqrt(look)

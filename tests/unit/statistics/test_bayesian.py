@@ -31,7 +31,9 @@ def believed(control: tuple[int, int], treatment: tuple[int, int]) -> Belief:
     return belief
 
 
-def believed_lift(metric: Metric, control: Counts, treatment: Counts, prior: NormalPrior | None) -> NormalBelief:
+def believed_lift(
+    metric: Metric, control: Counts, treatment: Counts, prior: NormalPrior | None
+) -> NormalBelief:
     found = effect(metric, control, treatment)
     assert isinstance(found, Effect)
     relative = lift(found, Z_95)
@@ -68,7 +70,9 @@ def test_equal_posteriors_leave_it_open() -> None:
 
 def test_beyond_a_hundred_thousand_actors_the_normal_form_takes_over_without_a_jump() -> None:
     exact, approximate = (believed((50_000, 400_000), (treated, 400_000)) for treated in (50_000, 50_001))
-    assert beta_higher(50_001, 350_001, 50_002, 350_000) == pytest.approx(approximate.treatment_higher, abs=1e-5)
+    assert beta_higher(50_001, 350_001, 50_002, 350_000) == pytest.approx(
+        approximate.treatment_higher, abs=1e-5
+    )
     assert approximate.treatment_higher == pytest.approx(exact.treatment_higher, abs=2e-3)
     assert approximate.loss_keep_control == pytest.approx(exact.loss_keep_control, rel=5e-3)
 
@@ -106,7 +110,10 @@ def test_a_prior_pulls_the_lift_of_a_mean() -> None:
     averages = sums(10, 100, 1002.25), sums(10, 105, 1111.5)
     flat = believed_lift(Metric.VOLUME, *averages, None).belief
     assert flat.treatment_higher == printed(".9192339082")
-    assert (flat.loss_keep_control, flat.loss_ship_treatment) == (printed(".0513098172"), printed(".0013098172"))
+    assert (flat.loss_keep_control, flat.loss_ship_treatment) == (
+        printed(".0513098172"),
+        printed(".0013098172"),
+    )
     pulled = believed_lift(Metric.VOLUME, *averages, NormalPrior(0.1, 0.1))
     assert (pulled.mean, pulled.belief.treatment_higher) == (printed(".0506297789"), printed(".9231499086"))
     assert (pulled.low, pulled.high) == (printed("-.0189298307"), printed(".1201893885"))
@@ -133,7 +140,9 @@ def test_actions_that_are_no_poisson_process_have_no_rate() -> None:
     probability = volume_rate_higher(poisson, more, prior)
     assert isinstance(probability, float)
     assert probability == pytest.approx(gamma_higher(1 + poisson.s1, 2001, 1 + more.s1, 2001))
-    assert volume_rate_higher(poisson, Counts(2000, 2000, 20_000, 400), prior) == Undefined(Reason.NOT_POISSON)
+    assert volume_rate_higher(poisson, Counts(2000, 2000, 20_000, 400), prior) == Undefined(
+        Reason.NOT_POISSON
+    )
     assert volume_rate_higher(Counts(9, 9, 9, 9), poisson, prior) == Undefined(Reason.NOT_POISSON)
     assert volume_rate_higher(Counts(0, 0, 0, 0), poisson, prior) == Undefined(Reason.EMPTY_GROUP)
     assert volume_rate_higher(Counts(1, 1, 2, 1), poisson, prior) == Undefined(Reason.INCONSISTENT_COUNTS)

@@ -11,7 +11,14 @@ from rtexp.statistics.undefined import Reason, Undefined
 
 @pytest.mark.parametrize(
     ("looks", "expected"),
-    [(5, "2.575829"), (10, "2.807034"), (12, "2.865260"), (24, "3.078088"), (72, "3.391763"), (288, "3.754611")],
+    [
+        (5, "2.575829"),
+        (10, "2.807034"),
+        (12, "2.865260"),
+        (24, "3.078088"),
+        (72, "3.391763"),
+        (288, "3.754611"),
+    ],
 )
 def test_critical_values_share_alpha_over_the_looks(looks: int, expected: str) -> None:
     assert critical_z(0.05, looks) == printed(expected)

@@ -20,8 +20,14 @@ USERS = 44_700, 45_489
 DAY_1 = actors(20_034, USERS[0]), actors(20_119, USERS[1])
 DAY_7 = actors(8_502, USERS[0]), actors(8_279, USERS[1])
 ROUNDS = Counts(USERS[0], 2_344_795, 3_068_811_771, 42_763), Counts(USERS[1], 2_333_530, 605_052_202, 43_432)
-ROUNDS_TO_100 = Counts(USERS[0], 1_444_714, 100_301_968, 42_763), Counts(USERS[1], 1_469_180, 103_115_056, 43_432)
-ROUNDS_TO_1000 = Counts(USERS[0], 2_277_572, 533_461_050, 42_763), Counts(USERS[1], 2_312_932, 549_756_448, 43_432)
+ROUNDS_TO_100 = (
+    Counts(USERS[0], 1_444_714, 100_301_968, 42_763),
+    Counts(USERS[1], 1_469_180, 103_115_056, 43_432),
+)
+ROUNDS_TO_1000 = (
+    Counts(USERS[0], 2_277_572, 533_461_050, 42_763),
+    Counts(USERS[1], 2_312_932, 549_756_448, 43_432),
+)
 
 
 def compared(metric: Metric, groups: tuple[Counts, Counts]) -> Effect:
@@ -97,7 +103,10 @@ def test_day_7_retention_dropped() -> None:
     assert (result.low, result.high) == (printed("-.0692445770"), printed("-.0169934928"))
     half, p_value = sequence(found)
     assert (half, p_value) == (printed(".0078673042"), printed(".035068891"))
-    assert (found.difference - half, found.difference + half) == (printed("-.0160686025"), printed("-.0003339941"))
+    assert (found.difference - half, found.difference + half) == (
+        printed("-.0160686025"),
+        printed("-.0003339941"),
+    )
 
 
 def test_day_7_retention_as_a_belief() -> None:
@@ -118,7 +127,10 @@ def test_day_7_retention_dropped_even_as_one_of_twelve_tests() -> None:
 def test_rounds_a_user_are_too_uneven_to_tell() -> None:
     found = compared(Metric.VOLUME, ROUNDS)
     assert (found.mean_control, found.mean_treatment) == (printed("52.4562639821"), printed("51.2987755281"))
-    deviations = [math.sqrt(v * n) for v, n in zip((found.variance_control, found.variance_treatment), USERS, strict=True)]
+    deviations = [
+        math.sqrt(v * n)
+        for v, n in zip((found.variance_control, found.variance_treatment), USERS, strict=True)
+    ]
     assert deviations == [printed("256.7164231160"), printed("103.2944162165")]
     assert (found.difference, found.std_error) == (printed("-1.1574884540"), printed("1.3072504173"))
     assert found.difference / found.std_error == printed("-.8854374331")

@@ -68,7 +68,10 @@ def test_the_delta_interval_that_fieller_replaces_would_have_been_lower() -> Non
         (Z_95, printed("-.035106"), printed("1.449740")),
         (critical_value(Z_95, found.dof), printed("-.0352600891"), printed("1.4498942354")),
     ]:
-        assert (result.value - critical * result.std_error, result.value + critical * result.std_error) == (low, high)
+        assert (result.value - critical * result.std_error, result.value + critical * result.std_error) == (
+            low,
+            high,
+        )
 
 
 def g_of(found: Effect, critical_z: float = Z_95) -> float:
@@ -161,7 +164,9 @@ def test_one_group_without_variance_is_compared_by_the_others() -> None:
 
 
 def test_a_control_that_never_acted_has_no_lift() -> None:
-    assert lift(compared(Metric.PROPENSITY, actors(0, 9), actors(3, 9)), Z_95) == Undefined(Reason.CONTROL_MEAN_ZERO)
+    assert lift(compared(Metric.PROPENSITY, actors(0, 9), actors(3, 9)), Z_95) == Undefined(
+        Reason.CONTROL_MEAN_ZERO
+    )
 
 
 def test_the_variance_of_great_counts_does_not_cancel_or_overflow() -> None:
@@ -195,7 +200,11 @@ def test_information_of_a_volume_is_its_sum_of_squares() -> None:
 
 @pytest.mark.parametrize("metric", Metric)
 def test_where_nobody_acted_nothing_has_been_learnt(metric: Metric) -> None:
-    assert information(metric, actors(0, 0), actors(0, 0)) == information(metric, actors(0, 9), actors(0, 1)) == 0.0
+    assert (
+        information(metric, actors(0, 0), actors(0, 0))
+        == information(metric, actors(0, 9), actors(0, 1))
+        == 0.0
+    )
 
 
 def test_where_everybody_acted_information_is_as_if_one_had_not() -> None:

@@ -44,7 +44,9 @@ def test_a_student_critical_value_has_the_tail_of_the_normal_one(dof: float) -> 
 
 
 @pytest.mark.parametrize("dof", [1, 1.5, 2, 3, 5, 50, 199, 6e4, 1e9])
-def test_critical_values_are_finite_and_above_the_normal_ones_up_to_thirty_standard_errors(dof: float) -> None:
+def test_critical_values_are_finite_and_above_the_normal_ones_up_to_thirty_standard_errors(
+    dof: float,
+) -> None:
     values = [critical_value(score, dof) for score in (0, 1, 10, 20, 25, 30)]
     assert values == sorted(values)
     assert values[-1] >= 30 * (1 - 1e-9)

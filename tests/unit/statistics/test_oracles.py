@@ -22,7 +22,9 @@ def test_welchs_t_its_p_its_freedom_and_its_interval_equal_scipys() -> None:
     random = np.random.default_rng(20_261_120)
     for _ in range(CASES):
         x, y = (
-            random.negative_binomial(random.uniform(0.2, 5), random.uniform(0.02, 0.9), random.integers(2, 400))
+            random.negative_binomial(
+                random.uniform(0.2, 5), random.uniform(0.02, 0.9), random.integers(2, 400)
+            )
             for _ in range(2)
         )
         if np.var(x) + np.var(y) == 0:
@@ -35,7 +37,9 @@ def test_welchs_t_its_p_its_freedom_and_its_interval_equal_scipys() -> None:
         assert found.dof == pytest.approx(oracle.df, rel=1e-9)
         alpha = random.uniform(0.001, 0.4)
         expected = oracle.confidence_interval(1 - alpha)
-        assert interval(found, critical_z(alpha)) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-9)
+        assert interval(found, critical_z(alpha)) == pytest.approx(
+            (expected.low, expected.high), rel=1e-9, abs=1e-9
+        )
 
 
 def test_the_pooled_z_test_equals_statsmodels() -> None:
@@ -45,7 +49,9 @@ def test_the_pooled_z_test_equals_statsmodels() -> None:
         a = random.binomial(n, random.uniform(0, 1, 2) if random.random() < 0.5 else random.uniform(0, 1))
         if a.sum() in (0, n.sum()):
             continue
-        found = effect(Metric.PROPENSITY, *(actors(int(acted), int(users)) for acted, users in zip(a, n, strict=True)))
+        found = effect(
+            Metric.PROPENSITY, *(actors(int(acted), int(users)) for acted, users in zip(a, n, strict=True))
+        )
         assert isinstance(found, Effect)
         z, p = proportions_ztest(a[::-1], n[::-1])
         if p > 1e-280:

@@ -98,7 +98,9 @@ def chance_to_alarm(alarms: Callable[[int, int], bool]) -> float:
 
 
 @pytest.mark.parametrize(("alarm", "exact"), [(0.05, ".0195"), (0.001, ".000252")])
-def test_evidence_alarms_more_seldom_than_its_level_however_often_it_is_looked_at(alarm: float, exact: str) -> None:
+def test_evidence_alarms_more_seldom_than_its_level_however_often_it_is_looked_at(
+    alarm: float, exact: str
+) -> None:
     assert chance_to_alarm(lambda *counts: p_value(log_e(counts, (1, 1))) < alarm) == printed(exact)
 
 
@@ -122,7 +124,9 @@ def test_groups_that_have_no_weight_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("counts", "weights"), [((0, 0), (1, 1)), ((5,), (1,)), ((5, 3), (0, 1)), ((5, 3), (0, 0)), ((), ())]
 )
-def test_where_nothing_is_split_there_is_no_evidence(counts: tuple[int, ...], weights: tuple[int, ...]) -> None:
+def test_where_nothing_is_split_there_is_no_evidence(
+    counts: tuple[int, ...], weights: tuple[int, ...]
+) -> None:
     assert log_e(counts, weights) == 0.0
     assert p_value(log_e(counts, weights)) == chi_square_p(counts, weights) == 1.0
 
@@ -135,7 +139,12 @@ def test_p_stays_within_its_scale() -> None:
 def test_counts_and_weights_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="2 counts but 3 weights"):
         log_e((1, 2), (1, 1, 1))
-    for counts, weights in [((-1, 2), (1, 1)), ((1, 2), (-1, 1)), ((1, 2), (math.nan, 1)), ((1, 2), (math.inf, 1))]:
+    for counts, weights in [
+        ((-1, 2), (1, 1)),
+        ((1, 2), (-1, 1)),
+        ((1, 2), (math.nan, 1)),
+        ((1, 2), (math.inf, 1)),
+    ]:
         with pytest.raises(ValueError, match="negative"):
             log_e(counts, weights)
     for strength in (0.0, -1.0, math.inf):
