@@ -495,3 +495,40 @@ def test_a_missing_file_of_the_client_is_told_with_its_key(key: str) -> None:
     )
     with pytest.raises(ConfigError, match=rf"\[kafka\] {key}: missing can't be read"):
         client_options(kafka)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("alpha = 0.5", "[statistics] alpha: expected less than 0.5, found 0.5"),
+        ("srm_alpha = 0.0", "[statistics] srm_alpha: expected more than 0.0, found 0.0"),
+        ("guardrail_alpha = 0.6", "[statistics] guardrail_alpha: expected less than 0.5, found 0.6"),
+        ("bonferroni_looks = 289", "[statistics] bonferroni_looks: expected at most 288, found 289"),
+        ("minimum_lift = 0.001", "[statistics] minimum_lift: expected at least 0.01, found 0.001"),
+        (
+            "look_every_hours = 0.1",
+            (
+                "[statistics] look_every_hours and [pipeline] bucket_minutes (the default) and "
+                "[pipeline] period_hours (the default): expected a multiple of a bucket of 15 minutes, "
+                "such as 0.25, found 0.1"
+            ),
+        ),
+    ],
+)
+def test_statistics_that_make_no_sense_are_refused(text: str, told: str) -> None:
+    assert problems(f"[statistics]\n{text}\n") == [f"rtexp.toml: {told}"]
+
+
+def test_a_look_at_every_bucket_may_be_asked_for_in_the_file_and_by_a_variable() -> None:
+    looks_at = load(write("[statistics]\nlook_every_hours = 0.25\n"), {}).statistics.look_every_hours
+    assert looks_at == 0.25
+    variable = {"RTEXP_STATISTICS__LOOK_EVERY_HOURS": "0.5"}
+    assert load(write(""), variable).statistics.look_every_hours == 0.5
+    assert load(write("[statistics]\nlook_every_hours = 2\n"), {}).statistics.look_every_hours == 2.0
+
+
+def test_only_the_schedule_of_the_method_in_use_must_fit_the_period() -> None:
+    short = "[pipeline]\nperiod_hours = 1\n"
+    assert load(write(short), {}).statistics.bonferroni_looks == 12
+    (told,) = problems(f'{short}[statistics]\nmethod = "bonferroni"\n')
+    assert "expected at most 4, one a bucket and 288 in all, found 12" in told

@@ -31,5 +31,5 @@ def check_incarnation(connection: Connection, changelog: str, partition: int, in
         raise StateError(
             f"the SQL database holds results of another history of {changelog}, partition {partition} "
             f"({found}, not {incarnation}): its topics were deleted or it belongs to another installation; "
-            "set store.url to a new database, or empty the tables cells and incarnations"
+            "set store.url to a new database, or empty the tables cells, looks, look_inputs and incarnations"
         )

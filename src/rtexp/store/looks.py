@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, func, select
 
@@ -12,7 +12,7 @@ from rtexp.store.upserts import batches, upsert_newer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select, Subquery
 
 READ_ROWS = 1_000
 KEY_COLUMNS, INPUT_KEY_COLUMNS = 8, 3
@@ -115,37 +115,36 @@ def read_looks(connection: Connection, *, experiment: str | None = None) -> Iter
 
 
 def read_newest_looks(
-    connection: Connection, *, experiment: str | None = None, event: str | None = None
+    connection: Connection,
+    *,
+    experiment: str | None = None,
+    event: str | None = None,
+    every_period: bool = False,
 ) -> Iterator[LookRow]:
-    """Yield the newest look of each comparison in the newest period of each experiment that has any.
+    """Yield the newest look of each comparison, of the newest period of each experiment or of all its periods.
 
     As `read_looks` does: in order of the key, and fetched as they are taken.
     """
-    wanted = [
-        column == value
-        for column, value in ((looks.c.experiment, experiment), (looks.c.event, event))
-        if value is not None
-    ]
-    # The newest period before the filter by event: a look of it may lack one that an older period had.
-    periods = select(looks.c.experiment, func.max(looks.c.period_start_ms).label("period_start_ms"))
-    if experiment is not None:
-        periods = periods.where(looks.c.experiment == experiment)
-    period = periods.group_by(looks.c.experiment).subquery()
     comparison = list(looks.primary_key)[:-1]
-    newest = (
-        select(*comparison, func.max(looks.c.look).label("look"))
-        .join(period, and_(*(looks.c[column.name] == column for column in period.c)))
-        .where(*wanted)
-        .group_by(*comparison)
-        .subquery()
-    )
-    statement = (
-        select(looks)
-        .join(newest, and_(*(looks.c[column.name] == column for column in newest.c)))
-        .order_by(*looks.primary_key)
-    )
+    newest = select(*comparison, func.max(looks.c.look).label("look")).group_by(*comparison)
+    if experiment is not None:
+        newest = newest.where(looks.c.experiment == experiment)
+    if event is not None:
+        newest = newest.where(looks.c.event == event)
+    if not every_period:
+        # Of all events: the newest period may lack one that an older period had.
+        starts = select(looks.c.experiment, func.max(looks.c.period_start_ms).label("period_start_ms"))
+        if experiment is not None:
+            starts = starts.where(looks.c.experiment == experiment)
+        newest = _on_all(newest, starts.group_by(looks.c.experiment).subquery())
+    statement = _on_all(select(looks), newest.subquery()).order_by(*looks.primary_key)
     for row in connection.execute(statement, execution_options={"yield_per": READ_ROWS}):
         yield LookRow(*row)
+
+
+def _on_all(statement: Select[Any], keys: Subquery) -> Select[Any]:
+    """Join ``looks`` with those whose columns are the same."""
+    return statement.join(keys, and_(*(looks.c[column.name] == column for column in keys.c)))
 
 
 def read_look_inputs(connection: Connection, *, experiment: str) -> Iterator[LookInputRow]:

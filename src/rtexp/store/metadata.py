@@ -55,6 +55,11 @@ def read_experiments(connection: Connection) -> list[Experiment]:
     ]
 
 
+def experiment_names(connection: Connection) -> list[str]:
+    """Return the names of all experiments in order of their creation."""
+    return list(connection.scalars(select(experiments.c.name).order_by(experiments.c.id)))
+
+
 def load(
     connection: Connection, definitions: Iterable[Experiment], *, pipeline: PipelineSettings, now_ms: int
 ) -> Loaded:

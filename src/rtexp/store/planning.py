@@ -13,6 +13,8 @@ from rtexp.store import own_plans
 from rtexp.store.own_plans import OwnPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rtexp.settings import Settings
     from rtexp.statistics.gamblers_ruin import RuinDesign
     from rtexp.store.definitions import Experiment
@@ -67,6 +69,24 @@ def contradiction(experiment: Experiment, settings: Settings) -> str:
     except (StateError, UsageError) as error:
         return str(error)
     return ""
+
+
+def refuse_unequal_allocation(
+    experiment: Experiment, period_starts_ms: Iterable[int], settings: Settings
+) -> None:
+    """Raise UsageError if gambler's ruin would judge one of these periods although its groups aren't alike."""
+    own = own_plans.decoded(experiment.name, experiment.plan)
+    if own_plans.merged(f"experiment `{experiment.name}`", own, settings).method != "gamblers-ruin":
+        return
+    for start_ms in period_starts_ms:
+        weights = planned_weights(experiment, start_ms)
+        if len(set(weights.values())) > 1:
+            shares = ", ".join(f"`{group}` {100 * share:.4g} %" for group, share in weights.items())
+            raise UsageError(
+                f"experiment `{experiment.name}`: gamblers-ruin needs groups of the same size, but the allocations "
+                f"at {start_ms} ms, when a period begins, give {shares} of its users: allocate all groups alike "
+                "at that time, or choose another method"
+            )
 
 
 def planned_weights(experiment: Experiment, at_ms: int) -> dict[str, float]:

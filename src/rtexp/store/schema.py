@@ -203,4 +203,4 @@ incarnations = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("incarnation", Name, nullable=False),
 )
-"""Internal: whose history the rows of ``cells`` are. Sequences of different histories can't be compared."""
+"""Internal: whose history the rows of ``cells`` and looks are. Sequences of different histories can't be compared."""

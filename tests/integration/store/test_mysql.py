@@ -216,7 +216,7 @@ def test_two_upgrades_at_once_are_one_and_the_other_finds_it_done(store: ServerD
             return upgrade(engine).before
 
     with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(run, range(4)), key=str) == ["0001", "0001", "0001", None]
+        assert sorted(pool.map(run, range(4)), key=str) == ["0002", "0002", "0002", None]
 
 
 def test_who_writes_alone_waits_for_another_and_gives_up_in_the_end(

@@ -10,6 +10,7 @@ import fsspec
 import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
+from tests.unit.store.databases import open_database
 
 from rtexp.agents.sync_metadata import MetadataSync, csv_place, ramped_groups, snapshot
 from rtexp.errors import FatalError
@@ -111,6 +112,34 @@ async def test_every_poll_sends_what_sql_holds_now(engine: Engine, settings: Set
     await sync.run_once(NOW + 10_000)
     assert [taken.as_of_ms for taken in sent] == [NOW, NOW + 5000, NOW + 10_000]
     assert [names(taken) for taken in sent] == [[], ["feed"], ["feed"]]
+
+
+async def test_every_snapshot_tells_the_plans_of_the_periods_that_have_begun(
+    engine: Engine, settings: Settings
+) -> None:
+    define(engine, FEED)
+    sent = Sent()
+    sync = MetadataSync(engine, settings, sent)
+    for hour in (0, 1, 72):
+        await sync.run_once(START + hour * HOUR)
+    assert [[(p.experiment, p.period_start_ms - START) for p in taken.plans] for taken in sent] == [
+        [("feed", 0)],
+        [("feed", 0)],
+        [("feed", 0), ("feed", 72 * HOUR)],
+    ]
+
+
+async def test_no_snapshot_shows_a_period_whose_plan_could_not_be_stored(
+    store: Database, settings: Settings
+) -> None:
+    with open_database(store) as engine:
+        define(engine, FEED)
+        sent = Sent()
+        sync = MetadataSync(engine, settings, sent)
+        with store.refusing_writes():
+            assert await sync.run_once(START) is None
+        assert await sync.run_once(START) is not None
+    assert [len(taken.plans) for taken in sent] == [1]
 
 
 async def test_the_snapshot_is_returned_once_it_is_delivered(engine: Engine, settings: Settings) -> None:

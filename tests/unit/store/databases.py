@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rtexp.settings import StoreSettings
 from rtexp.store.cells import CellRow
 from rtexp.store.engine import make_engine
+from rtexp.store.looks import LookRow
 from rtexp.store.migrate import upgrade
 
 if TYPE_CHECKING:
@@ -94,4 +95,69 @@ def cell_row(
         0,
         sketch,
         sequence,
+    )
+
+
+def look_row(
+    experiment: str = "feed",
+    group: str = "treatment",
+    event: str = "search",
+    look: int = 54,
+    *,
+    period_start_ms: int = 1_700_000_000_000,
+    metric: str = "propensity",
+    role: str = "decision",
+    state: str = "significant_gain",
+    reason: str | None = None,
+    sequence: int = 1,
+) -> LookRow:
+    """Hour 54 of statistics.md's worked sequence of looks; the same numbers whatever the key."""
+    return LookRow(
+        experiment=experiment,
+        period_start_ms=period_start_ms,
+        group_name=group,
+        event=event,
+        metric=metric,
+        role=role,
+        method="alpha-spending",
+        look=look,
+        scheduled_ms=period_start_ms + look * 3_600_000,
+        evaluated_ms=period_start_ms + look * 3_600_000 + 61_000,
+        n_control=12_000,
+        n_treatment=12_100,
+        s1_control=900,
+        s1_treatment=1_100,
+        s2_control=2_500,
+        s2_treatment=3_100,
+        a_control=560,
+        a_treatment=680,
+        effect=0.0095316804407713,
+        std_error=0.0028444483,
+        interval_low=0.0027946797,
+        interval_high=0.0162686812,
+        lift=0.2042502951593861,
+        lift_low=0.0598859936,
+        lift_high=0.3486145967,
+        lift_method="delta",
+        lift_reason=None,
+        p_value=0.000811,
+        z=3.34897841,
+        information=1307.2615923,
+        level=0.05,
+        alpha_spent=0.0193,
+        boundary=2.36847362,
+        p_always_valid=0.00445638,
+        srm_log_e=-0.3,
+        srm_p=1.0,
+        srm_first_log_e=-0.3,
+        srm_first_p=1.0,
+        crossed=True,
+        withheld=False,
+        state=state,
+        final=False,
+        reason=reason,
+        note=None,
+        plan_hash="0123456789abcdef",
+        version="0.1.0",
+        sequence=sequence,
     )

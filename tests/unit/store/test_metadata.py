@@ -177,3 +177,22 @@ def test_rows_that_were_written_without_us_keep_their_order(engine: Engine) -> N
             connection.execute(allocations.insert().values(row))
     history = stored(engine)[0].allocations
     assert [a.percent for a in history if a.group == "treatment"] == [5, 9, 3]
+
+
+def test_a_plan_is_set_changed_and_removed_as_its_definition_says(engine: Engine) -> None:
+    strict, stricter = replace(FEED, plan='{"a":1}'), replace(FEED, plan='{"a":2}')
+    other = replace(FEED, name="other", plan='{"b":1}')
+    assert loaded(engine, strict, other).plans == ("feed", "other")
+    assert stored(engine) == [strict, other]
+    assert loaded(engine, strict, other) == Loaded(0, 0, 0)
+    assert loaded(engine, stricter).plans == ("feed",)
+    assert stored(engine) == [stricter, other]
+    assert loaded(engine, FEED).plans == ("feed",)
+    assert stored(engine) == [FEED, other]
+    with reading(engine) as connection:
+        column = connection.scalars(select(experiments.c.plan).order_by(experiments.c.id)).all()
+    assert column == [None, '{"b":1}']
+
+
+def test_an_experiment_without_a_plan_counts_as_none_set(engine: Engine) -> None:
+    assert loaded(engine, FEED).plans == ()
