@@ -40,7 +40,11 @@ COMMANDS = {
     "topics": _Command("rtexp.commands.topics:topics", "Make the topics that rtexp needs."),
     "db": _Command("rtexp.commands.db:db", "Make and upgrade the tables of the SQL database."),
     "experiments": _Command(
-        "rtexp.commands.experiments:experiments", "Define experiments, their groups and allocations."
+        "rtexp.commands.experiments:experiments", "Define experiments, their groups, allocations and plans."
+    ),
+    "results": _Command(
+        "rtexp.commands.results:results",
+        "Show the newest look of each comparison of an EXPERIMENT, or of all: its state, and the reason.",
     ),
     "replay": _Command(
         "rtexp.commands.replay:replay",

@@ -14,11 +14,14 @@ import click
 from rtexp.errors import UsageError
 from rtexp.store.cells import CellRow, read_cells
 from rtexp.store.engine import opened, reading
+from rtexp.store.looks import LookRow, read_looks
 from rtexp.store.migrate import check_revision
 from rtexp.store.whole_file import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import Connection
 
     from rtexp.commands.context import Context
 
@@ -31,8 +34,7 @@ def export() -> None:
     """
 
 
-@export.command("cells")
-@click.option(
+_format = click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
@@ -40,16 +42,22 @@ def export() -> None:
     show_default=True,
     help="Form of a row.",
 )
-@click.option("--experiment", metavar="NAME", help="Only this experiment.")
-@click.option(
-    "--sketches", is_flag=True, help="With the column `sketch`, in base64; it is most of the bytes."
-)
-@click.option(
+_experiment = click.option("--experiment", metavar="NAME", help="Only this experiment.")
+_output = click.option(
     "--output",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Replaced once the new one is complete; default: standard output.",
 )
+
+
+@export.command("cells")
+@_format
+@_experiment
+@click.option(
+    "--sketches", is_flag=True, help="With the column `sketch`, in base64; it is most of the bytes."
+)
+@_output
 @click.pass_obj
 def cells_command(
     context: Context, form: str, experiment: str | None, output: Path | None, *, sketches: bool
@@ -59,25 +67,54 @@ def cells_command(
     Example: rtexp export cells --format csv --output cells.csv
     """
     columns = [name for name in CellRow._fields if sketches or name != "sketch"]
-    write = write_csv if form == "csv" else write_jsonl
+    with _reading(context) as connection, _open(output) as file:
+        rows = read_cells(connection, experiment=experiment)
+        _writers[form](file, columns, (_values(row, columns) for row in rows))
+
+
+@export.command("looks")
+@_format
+@_experiment
+@_output
+@click.pass_obj
+def looks_command(context: Context, form: str, experiment: str | None, output: Path | None) -> None:
+    """Write all looks, in order of their key: one row a comparison and look, with all that it says.
+
+    Example: rtexp export looks --format jsonl --experiment new-feed
+    """
+    with _reading(context) as connection, _open(output) as file:
+        rows = read_looks(connection, experiment=experiment)
+        _writers[form](file, list(LookRow._fields), (list(row) for row in rows))
+
+
+@contextmanager
+def _reading(context: Context) -> Iterator[Connection]:
     with opened(context.settings.store) as engine:
         check_revision(engine)
-        with reading(engine) as connection, _open(output) as file:
-            rows = read_cells(connection, experiment=experiment)
-            write(file, columns, (_values(row, columns) for row in rows))
+        with reading(engine) as connection:
+            yield connection
+
+
+_truth = {True: "true", False: "false"}
 
 
 def write_csv(file: IO[str], columns: list[str], rows: Iterable[list[Any]]) -> None:
-    """Write a header and the rows; NULL is an empty field, which no number and no sketch is."""
+    """Write a header and the rows; NULL is an empty field, which no number and no sketch is.
+
+    Truth is written as JSON has it, so that both forms of a table say the same.
+    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_truth.get(v, v) if isinstance(v, bool) else v for v in row] for row in rows)
 
 
 def write_jsonl(file: IO[str], columns: list[str], rows: Iterable[list[Any]]) -> None:
     """Write one JSON object a row."""
     for row in rows:
         file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n")
+
+
+_writers = {"csv": write_csv, "jsonl": write_jsonl}
 
 
 @contextmanager

@@ -8,8 +8,16 @@ from shutil import copy
 
 import pytest
 from tests.unit.commands.command_line import CommandLine
+from tests.unit.statistics.plan_samples import plan
+from tests.unit.store.databases import SqliteFile, look_row, open_database
+
+from rtexp.statistics.plans import decoded, plan_hash
+from rtexp.store.engine import writing
+from rtexp.store.looks import upsert_looks
+from rtexp.store.plans import freeze_plans
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "experiments.yaml"
+START = 1_699_920_000_000
 
 
 @pytest.fixture
@@ -22,7 +30,7 @@ def test_the_example_is_added_once(rtexp: CommandLine) -> None:
     rtexp("db", "upgrade")
     assert rtexp("experiments", "load", "e.yaml") == (
         0,
-        "added: 2 experiments, 5 groups, 8 allocations\n",
+        "added: 2 experiments, 5 groups, 8 allocations\nset: plans of new-feed\n",
         "",
     )
     assert rtexp("experiments", "load", "e.yaml") == (
@@ -35,7 +43,7 @@ def test_the_example_is_added_once(rtexp: CommandLine) -> None:
 def test_programs_get_json(rtexp: CommandLine) -> None:
     rtexp("db", "upgrade")
     loaded = json.loads(rtexp("experiments", "load", "e.yaml", "--json").out)
-    assert loaded == {"experiments": 2, "groups": 5, "allocations": 8}
+    assert loaded == {"experiments": 2, "groups": 5, "allocations": 8, "plans": ["new-feed"], "frozen": []}
 
 
 def test_a_fault_is_one_line_with_the_file_and_the_place(rtexp: CommandLine) -> None:
@@ -74,8 +82,166 @@ def test_a_database_without_tables_says_what_to_run(rtexp: CommandLine) -> None:
     assert "run `rtexp db upgrade`" in ended.err
 
 
-@pytest.mark.parametrize("arguments", [("experiments",), ("experiments", "load")])
-def test_help_ends_with_an_example(rtexp: CommandLine, arguments: tuple[str, ...]) -> None:
+PLANNED = """
+experiments:
+  - name: feed
+    control: c
+    groups: [c, t]
+    allocations:
+      - {group: c, percent: 5, at: 2023-11-14T00:00:00Z}
+      - {group: t, percent: PERCENT, at: 2023-11-14T00:00:00Z}
+    PLAN
+"""
+
+
+def define(plan: str, percent: int = 5) -> None:
+    Path("e.yaml").write_text(PLANNED.replace("PLAN", plan).replace("PERCENT", str(percent)))
+
+
+def freeze(rtexp: CommandLine) -> None:
+    with open_database(SqliteFile(rtexp.database)) as engine, writing(engine) as connection:
+        freeze_plans(connection, [("feed", START, plan(control="c", treatments=["t"]))])
+        upsert_looks(
+            connection,
+            [
+                look_row(group="t", period_start_ms=START),
+                look_row(group="t", event="click", period_start_ms=START, reason="too_few_users"),
+            ],
+        )
+
+
+def test_a_plan_that_changes_before_a_period_is_frozen_is_set_without_more_words(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.01")
+    assert rtexp("experiments", "load", "e.yaml").out.splitlines()[1:] == ["set: plans of feed"]
+    assert rtexp("experiments", "load", "e.yaml").out.splitlines()[1:] == []
+    define("alpha: 0.02")
+    assert rtexp("experiments", "load", "e.yaml").out.splitlines()[1:] == ["set: plans of feed"]
+
+
+def test_a_period_that_keeps_its_plan_is_told(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.01")
+    rtexp("experiments", "load", "e.yaml")
+    freeze(rtexp)
+    define("alpha: 0.02")
+    loaded = json.loads(rtexp("experiments", "load", "e.yaml", "--json").out)
+    assert loaded["frozen"] == [{"experiment": "feed", "period_start_ms": START}]
+    define("")
+    assert rtexp("experiments", "load", "e.yaml").out.splitlines()[1:] == [
+        "set: plans of feed",
+        (
+            "feed: the period that began at 2023-11-14T00:00:00Z keeps the plan that it began with; "
+            "the new one holds from the next period on"
+        ),
+    ]
+
+
+def test_a_plan_that_contradicts_itself_is_refused_with_file_and_place(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.7")
+    assert rtexp("experiments", "load", "e.yaml") == (
+        2,
+        "",
+        "rtexp: e.yaml: experiments[0].alpha: expected less than 0.5, got `0.7`\n",
+    )
+
+
+def test_gamblers_ruin_on_unequal_groups_is_refused_and_nothing_is_stored(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtexp("db", "upgrade")
+    monkeypatch.setenv("RTEXP_PIPELINE__CLOCK", "records")  # else the period has long ended, and nobody minds
+    define("method: gamblers-ruin", percent=10)
+    ended = rtexp("experiments", "load", "e.yaml")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "e.yaml: experiment `feed`: gamblers-ruin needs groups of the same size" in ended.err
+    assert rtexp("experiments", "show", "feed").code == 2
+    define("method: gamblers-ruin")
+    assert rtexp("experiments", "load", "e.yaml").code == 0
+
+
+def test_groups_that_became_unequal_in_a_frozen_period_are_no_reason_to_refuse_the_next_file(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtexp("db", "upgrade")
+    monkeypatch.setenv("RTEXP_PIPELINE__CLOCK", "records")
+    define("", percent=10)
+    rtexp("experiments", "load", "e.yaml")
+    freeze(rtexp)
+    define("method: gamblers-ruin", percent=10)
+    assert rtexp("experiments", "load", "e.yaml").code == 0
+
+
+def test_an_experiment_is_shown_with_its_plan_history_and_states(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.01")
+    rtexp("experiments", "load", "e.yaml")
+    freeze(rtexp)
+    ended = rtexp("experiments", "show", "feed")
+    assert (ended.code, ended.err) == (0, "")
+    hash_ = plan_hash(plan(control="c", treatments=["t"]))
+    assert ended.out == (
+        "feed: t compared with c\n"
+        "\n"
+        'own plan: {"statistics":{"alpha":0.01}}\n'
+        "\n"
+        "at                    group  allocated\n"
+        "2023-11-14T00:00:00Z  c      5 %        ramp\n"
+        "2023-11-14T00:00:00Z  t      5 %        ramp\n"
+        "\n"
+        "period 2023-11-14T00:00:00Z to 2023-11-17T00:00:00Z, ended\n"
+        f"plan {hash_}: alpha-spending, alpha 0.05, 72 looks, obf spending\n"
+        "decides: search propensity; guardrails: click volume drop; planned shares: control 50 %, treatment 50 %\n"
+        "look 54, as of 2023-11-16T06:00:00Z\n"
+        "group  event   metric      role      state\n"
+        "t      click   propensity  decision  significant_gain  too_few_users\n"
+        "t      search  propensity  decision  significant_gain\n"
+    )
+
+
+def test_programs_get_the_experiment_with_its_whole_plan(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.01")
+    rtexp("experiments", "load", "e.yaml")
+    freeze(rtexp)
+    shown = json.loads(rtexp("experiments", "show", "feed", "--json").out)
+    assert shown["allocations"][1] == {"group": "t", "percent": 5, "at_ms": START}
+    assert shown["plan"] == {"statistics": {"alpha": 0.01}}
+    (period,) = shown["periods"]
+    assert (period["start_ms"], period["end_ms"]) == (START, START + 72 * 3_600_000)
+    assert decoded(json.dumps(period["plan"]).encode()) == plan(control="c", treatments=["t"])
+    assert [look["event"] for look in period["looks"]] == ["click", "search"]
+
+
+def test_an_experiment_that_waits_for_its_first_period_is_shown(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    Path("e.yaml").write_text("experiments: [{name: feed, control: c, groups: [c, t]}]")
+    rtexp("experiments", "load", "e.yaml")
+    assert rtexp("experiments", "show", "feed").out == (
+        "feed: t compared with c\n\nown plan: none, so [statistics] holds\n\nno allocations yet\n"
+    )
+
+
+def test_an_experiment_that_nobody_defined_is_wrong_usage(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    ended = rtexp("experiments", "show", "feed")
+    assert ended == (
+        2,
+        "",
+        "rtexp: there is no experiment `feed`: none is defined; `rtexp experiments load` adds some\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        (("experiments",), "Example: rtexp experiments load experiments.yaml"),
+        (("experiments", "load"), "Example: rtexp experiments load experiments.yaml"),
+        (("experiments", "show"), "Example: rtexp experiments show new-feed"),
+    ],
+)
+def test_help_ends_with_an_example(rtexp: CommandLine, arguments: tuple[str, ...], example: str) -> None:
     ended = rtexp(*arguments, "--help")
     assert ended.code == 0
-    assert "Example: rtexp experiments load experiments.yaml" in ended.out
+    assert example in ended.out

@@ -1,4 +1,4 @@
-"""`rtexp export cells`."""
+"""`rtexp export`: cells and looks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.commands.command_line import CommandLine
-from tests.unit.store.databases import SqliteFile, cell_row, open_database
+from tests.unit.store.databases import SqliteFile, cell_row, look_row, open_database
 
 from rtexp.errors import StoreUnavailable
 from rtexp.store.cells import upsert_cells
 from rtexp.store.engine import writing
+from rtexp.store.looks import LookRow, upsert_looks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     ]
     with open_database(SqliteFile(command_line.database)) as engine, writing(engine) as connection:
         upsert_cells(connection, rows)
+        upsert_looks(connection, [look_row(look=2), look_row(look=1), look_row(experiment="ranking")])
     return command_line
 
 
@@ -125,8 +127,37 @@ def test_a_format_that_is_not_supported_is_wrong_usage(rtexp: CommandLine) -> No
     assert "'csv', 'jsonl'" in ended.err
 
 
-@pytest.mark.parametrize("arguments", [("export",), ("export", "cells")])
-def test_help_ends_with_an_example(rtexp: CommandLine, arguments: tuple[str, ...]) -> None:
+def test_looks_are_all_exported_in_order_of_their_key(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "looks", "--format", "jsonl")
+    assert (ended.code, ended.err) == (0, "")
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    expected = [look_row(look=1), look_row(look=2), look_row(experiment="ranking")]
+    assert rows == [row._asdict() for row in expected]
+
+
+def test_looks_as_csv_have_the_columns_of_the_table_and_say_the_same_as_json(rtexp: CommandLine) -> None:
+    ended = rtexp("export", "looks", "--experiment", "ranking")
+    (row,) = csv.DictReader(ended.out.splitlines())
+    assert list(row) == list(LookRow._fields)
+    assert (row["crossed"], row["withheld"], row["reason"]) == ("true", "false", "")
+    assert float(row["lift"]) == look_row().lift
+
+
+def test_looks_go_to_a_file_whole(rtexp: CommandLine) -> None:
+    assert rtexp("export", "looks", "--output", "out.csv") == (0, "", "")
+    assert Path("out.csv").read_text(encoding="utf-8") == rtexp("export", "looks").out
+    assert rtexp("export", "looks", "--output", "missing/out.csv").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        (("export",), "Example: rtexp export cells --format csv"),
+        (("export", "cells"), "Example: rtexp export cells --format csv"),
+        (("export", "looks"), "Example: rtexp export looks --format jsonl"),
+    ],
+)
+def test_help_ends_with_an_example(rtexp: CommandLine, arguments: tuple[str, ...], example: str) -> None:
     ended = rtexp(*arguments, "--help")
     assert ended.code == 0
-    assert "Example: rtexp export cells --format csv" in ended.out
+    assert example in ended.out

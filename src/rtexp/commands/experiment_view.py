@@ -1,0 +1,150 @@
+"""What `rtexp experiments show` shows: one experiment with all that is known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from rtexp.commands.results import refuse_unknown
+from rtexp.commands.text_table import iso_time, printable, text_table
+from rtexp.core.buckets import HOUR_MS
+from rtexp.core.periods import ramps_of
+from rtexp.statistics.plans import Plan, decoded, look_offsets_ms
+from rtexp.store.looks import LookRow, read_newest_looks
+from rtexp.store.metadata import periods, read_experiments
+from rtexp.store.plans import StoredPlan, read_plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from rtexp.settings import Settings
+    from rtexp.store.definitions import Experiment
+
+
+class PeriodView(NamedTuple):
+    """One period, and where it stands."""
+
+    start_ms: int
+    end_ms: int
+    plan: StoredPlan | None
+    """None: not frozen, as it hasn't begun or no worker has seen it."""
+    looks: Sequence[LookRow]
+    """The newest of each comparison."""
+
+
+class View(NamedTuple):
+    """An experiment, its allocations, and its periods in order of time."""
+
+    experiment: Experiment
+    periods: Sequence[PeriodView]
+
+
+def read_view(connection: Connection, name: str, settings: Settings) -> View:
+    """Return what SQL knows of an experiment; UsageError if there is none of this name."""
+    found = next((e for e in read_experiments(connection) if e.name == name), None)
+    if found is None:
+        refuse_unknown(connection, name)
+        raise AssertionError("an experiment that is known is read")
+    looks: dict[int, list[LookRow]] = {}
+    for row in read_newest_looks(connection, experiment=name, every_period=True):
+        looks.setdefault(row.period_start_ms, []).append(row)
+    plans = {plan.period_start_ms: plan for plan in read_plans(connection, experiment=name)}
+    spans = periods(found, settings.pipeline.period_hours * HOUR_MS)
+    return View(
+        found, [PeriodView(start, end, plans.get(start), looks.get(start, [])) for start, end in spans]
+    )
+
+
+def as_object(view: View) -> dict[str, Any]:
+    """Return what JSON shows: the definition as YAML has it, and the periods with plan and newest looks."""
+    found = view.experiment
+    return {
+        "name": found.name,
+        "control": found.control,
+        "groups": list(found.groups),
+        "allocations": [
+            {"group": a.group, "percent": a.percent, "at_ms": a.at_ms} for a in found.allocations
+        ],
+        "plan": msgspec.json.decode(found.plan) if found.plan else {},
+        "periods": [
+            {
+                "start_ms": period.start_ms,
+                "end_ms": period.end_ms,
+                "plan_hash": period.plan.plan_hash if period.plan else None,
+                "plan": msgspec.json.decode(period.plan.plan) if period.plan else None,
+                "looks": [row._asdict() for row in period.looks],
+            }
+            for period in view.periods
+        ],
+    }
+
+
+def as_text(view: View, now_ms: int) -> str:
+    """Return what people read."""
+    found = view.experiment
+    groups = ", ".join(printable(group) for group in found.groups if group != found.control)
+    ramps = set(ramps_of([(a.group, a.percent, a.at_ms) for a in found.allocations]))
+    history = [
+        [
+            iso_time(a.at_ms),
+            printable(a.group),
+            f"{a.percent:g} %",
+            "ramp" if (a.group, a.at_ms) in ramps else "",
+        ]
+        for a in found.allocations
+    ]
+    parts = [
+        f"{printable(found.name)}: {groups or 'nothing'} compared with {printable(found.control)}",
+        f"own plan: {found.plan or 'none, so [statistics] holds'}",
+        text_table(["at", "group", "allocated", ""], history) if history else "no allocations yet",
+        *(_period(period, now_ms) for period in view.periods),
+    ]
+    return "\n\n".join(parts)
+
+
+def _period(period: PeriodView, now_ms: int) -> str:
+    when = "ended" if now_ms >= period.end_ms else "running" if now_ms >= period.start_ms else "to come"
+    lines = [f"period {iso_time(period.start_ms)} to {iso_time(period.end_ms)}, {when}"]
+    lines += _plan(period.plan) if period.plan else ["plan: not frozen yet"]
+    if not period.looks:
+        return "\n".join([*lines, "no looks yet"])
+    newest = max(period.looks, key=lambda row: row.look)
+    lines.append(f"look {newest.look}, as of {iso_time(newest.scheduled_ms)}")
+    return "\n".join([*lines, text_table(["group", "event", "metric", "role", "state", ""], _states(period))])
+
+
+def _states(period: PeriodView) -> Iterable[list[str]]:
+    for row in period.looks:
+        names = [printable(row.group_name), printable(row.event)]
+        yield [*names, row.metric, row.role, row.state, row.reason or row.note or ""]
+
+
+def _plan(stored: StoredPlan) -> list[str]:
+    try:
+        plan = decoded(stored.plan.encode())
+    except msgspec.DecodeError:
+        return [f"plan {stored.plan_hash}: of a version that this one can't read"]
+    decision = ", ".join(f"{printable(m.event)} {m.metric}" for m in plan.decision)
+    guardrails = ", ".join(f"{printable(g.event)} {g.metric} {g.harm}" for g in plan.guardrails)
+    weights = ", ".join(f"{printable(group)} {100 * share:.4g} %" for group, share in plan.weights.items())
+    return [
+        f"plan {stored.plan_hash}: {_method(plan)}",
+        f"decides: {decision or 'nothing'}; guardrails: {guardrails or 'none'}; planned shares: {weights}",
+        *([f"this plan can decide nothing: {plan.problem}"] if plan.problem else []),
+    ]
+
+
+def _method(plan: Plan) -> str:
+    looks = f"{plan.method}, alpha {plan.alpha:g}, {len(look_offsets_ms(plan))} looks"
+    match plan.method:
+        case "alpha-spending":
+            return f"{looks}, {plan.spending} spending"
+        case "gamblers-ruin":
+            return f"{looks}, {plan.ruin_conversions} conversions, a lead of {plan.ruin_lead}"
+        case "confidence-sequence":
+            return f"{looks}, {plan.expected_users:,} users expected"
+        case _:
+            return looks
