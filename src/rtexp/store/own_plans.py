@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from rtexp.errors import StateError, UsageError
 from rtexp.settings import StatisticsSettings, expected_of
-from rtexp.statistics.plans import DecisionMetric, Direction, Guardrail  # noqa: TC001 - msgspec reads annotations
+from rtexp.statistics.plans import DecisionMetric, Direction, Guardrail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
