@@ -75,7 +75,8 @@ class SequentialP:
         """
         self._looks = list(looks)
         self.value = value
-        self._carried = self._trial(value if value < 1 else self._carried.alpha).test
+        if self._looks:
+            self._carried = self._trial(value if value < 1 else self._carried.alpha).test
 
     def add(self, t: float, information: float, z: float) -> float:
         """Add a look that the plan has evaluated, as to `GroupSequentialTest.add`, and return p after it."""

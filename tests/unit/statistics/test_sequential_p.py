@@ -139,6 +139,12 @@ def test_resumed_at_a_recorded_p_it_goes_on_to_the_last_bit(at: int) -> None:
     assert [resumed.add(*look) for look in looks[at:]] == carried[at:]
 
 
+def test_resumed_before_any_look_it_is_a_new_one() -> None:
+    resumed = SequentialP(spending="obf")
+    resumed.resume([], 1.0)
+    assert resumed.add(1.0, 100.0, 1.959963984540054) == pytest.approx(0.05, rel=1e-4)
+
+
 def test_above_the_ceiling_p_is_given_as_1_and_below_it_is_the_same() -> None:
     free, capped = running(WORKED, "obf"), running(WORKED, "obf", ceiling=0.005)
     assert capped[:2] == [1.0, 1.0]
