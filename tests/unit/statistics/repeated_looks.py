@@ -18,11 +18,12 @@ def chance_to_cross(bound: float, looks: int) -> float:
     points, weights = np.polynomial.legendre.leggauss(
         32 + int(5 * widest)
     )  # two nodes a step's standard deviation
-    crossed, sums, mass = 2 * ndtr(-bound), np.zeros(1), np.ones(1)
+    crossed = float(2 * ndtr(-bound))
+    sums, mass = np.zeros(1), np.ones(1)
     for look in range(1, looks):
         half = bound * math.sqrt(look)
         grid, steps = half * points, half * weights
         mass = (np.exp(-((grid[:, None] - sums) ** 2) / 2) / math.sqrt(2 * math.pi)) @ mass * steps
         sums, edge = grid, bound * math.sqrt(look + 1)
-        crossed += mass @ (ndtr(-edge - sums) + ndtr(sums - edge))
-    return float(crossed)
+        crossed += float(mass @ (ndtr(-edge - sums) + ndtr(sums - edge)))
+    return crossed

@@ -89,7 +89,9 @@ def test_the_normal_form_of_a_share_is_good_to_four_digits() -> None:
 
 def test_certainty_is_a_probability_of_zero_or_one() -> None:
     assert believed((10, 50_000), (40_000, 50_000)).treatment_higher == pytest.approx(1.0, rel=1e-12)
-    assert believed((40_000, 50_000), (10, 50_000)) == Belief(0.0, 0.0, pytest.approx(0.7998, abs=1e-4))
+    hopeless = believed((40_000, 50_000), (10, 50_000))
+    assert (hopeless.treatment_higher, hopeless.loss_keep_control) == (0.0, 0.0)
+    assert hopeless.loss_ship_treatment == pytest.approx(0.7998, abs=1e-4)
 
 
 def test_gamma_posteriors_are_compared_by_rate() -> None:

@@ -72,5 +72,5 @@ def test_plans_without_looks_or_with_an_impossible_level_are_refused() -> None:
         critical_z(0.05, looks=0)
     with pytest.raises(ValueError, match="at least one of each"):
         adjusted_p([], looks=1, treatments=0)
-    with pytest.raises(ValueError, match="alpha is 0.5"):
+    with pytest.raises(ValueError, match=r"alpha is 0\.5"):
         level_of_one(0.5, looks=1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,9 @@ from rtexp.statistics.counts import (
 )
 from rtexp.statistics.undefined import Reason
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def test_a_trace_of_actions_an_undo_and_a_retraction_gives_the_sums_of_the_specification() -> None:
     changes = [
@@ -29,7 +34,8 @@ def test_a_trace_of_actions_an_undo_and_a_retraction_gives_the_sums_of_the_speci
         retracted(3),  # a
     ]
     assert [total(changes[: end + 1]) for end in range(3, len(changes))] == [
-        (3, 1, 1, 1), (3, 2, 4, 1), (3, 3, 5, 2), (3, 4, 10, 2), (3, 3, 9, 1), (3, 4, 10, 2), (3, 5, 13, 2), (2, 2, 4, 1),
+        (3, 1, 1, 1), (3, 2, 4, 1), (3, 3, 5, 2), (3, 4, 10, 2),
+        (3, 3, 9, 1), (3, 4, 10, 2), (3, 5, 13, 2), (2, 2, 4, 1),
     ]  # fmt: skip
 
 
@@ -42,10 +48,12 @@ def test_actions_beyond_the_cap_change_nothing() -> None:
     assert recounted([0, 1, 9], cap=2) == (3, 3, 5, 2)
 
 
-def test_a_change_that_would_leave_fewer_than_no_actions_is_refused() -> None:
-    for change in (lambda: undone(0), lambda: retracted(-1), lambda: acted(-1)):
-        with pytest.raises(ValueError, match="fewer than 0 actions"):
-            change()
+@pytest.mark.parametrize(("change", "actions"), [(undone, 0), (retracted, -1), (acted, -1)])
+def test_a_change_that_would_leave_fewer_than_no_actions_is_refused(
+    change: Callable[[int], Counts], actions: int
+) -> None:
+    with pytest.raises(ValueError, match="fewer than 0 actions"):
+        change(actions)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ def test_propensity_is_tested_pooled_and_its_interval_is_not() -> None:
 
 def test_a_lift_over_a_well_known_share_has_the_delta_interval() -> None:
     result = lifted(compared(Metric.PROPENSITY, actors(1000, 20000), actors(1080, 20000)))
-    assert (result.value, result.std_error) == (pytest.approx(0.08), printed(".0461493229"))
+    assert result.value == pytest.approx(0.08)
+    assert result.std_error == printed(".0461493229")
     assert (result.low, result.high) == (printed("-.0104510107"), printed(".1704510107"))
     assert (result.method, result.reason) == (LiftMethod.DELTA, None)
 
@@ -137,7 +138,7 @@ def test_a_great_effect_keeps_its_digits() -> None:
 @pytest.mark.parametrize(
     ("metric", "control", "treatment", "reason"),
     [
-        pytest.param("propensity", Counts(0, 0, 2, 0), Counts(0, 0, 0, 0), "inconsistent_counts", id="counts come first"),
+        pytest.param("propensity", Counts(0, 0, 2, 0), actors(0, 0), "inconsistent_counts", id="counts come first"),
         pytest.param("volume", actors(1, 10), Counts(3, 4, 4, 4), "inconsistent_counts", id="of either group"),
         pytest.param("propensity", actors(0, 0), actors(1, 10), "empty_group", id="no control"),
         pytest.param("volume", actors(1, 10), actors(0, 0), "empty_group", id="no treatment"),
@@ -153,7 +154,8 @@ def test_what_has_no_value_says_why(metric: str, control: Counts, treatment: Cou
 
 def test_propensity_of_one_user_each_is_defined() -> None:
     found = compared(Metric.PROPENSITY, actors(0, 1), actors(1, 1))
-    assert (found.difference, found.variance, found.z) == (1.0, 0.0, pytest.approx(math.sqrt(2)))
+    assert (found.difference, found.variance) == (1.0, 0.0)
+    assert found.z == pytest.approx(math.sqrt(2))
     assert interval(found, Z_95) == (1.0, 1.0)
 
 
