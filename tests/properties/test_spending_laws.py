@@ -64,8 +64,7 @@ def test_the_bounds_are_crossed_with_the_probability_that_was_spent(
     density, total = SurvivingDensity(sides), 0.0
     for (_, information, _), got in found:
         assert got.bound is not None
-        total += density.crossing(information, got.bound)
-        density.pass_by(information, got.bound)
+        total += density.pass_by(information, got.bound).probability()
     assert total == pytest.approx(found[-1][1].alpha_spent, abs=1e-8)
     assert total == pytest.approx(found[-1][1].alpha_spent, rel=1e-8)
 

@@ -17,6 +17,8 @@ from rtexp.statistics.surviving import SurvivingDensity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rtexp.statistics.surviving import Passage
+
 Rule = Literal["obf", "pocock", "bonferroni", "confidence-sequence", "unadjusted", "bayesian"]
 """How a look decides. The last two are what people do who peek: they err far more often than alpha."""
 
@@ -66,21 +68,25 @@ def bounds(rule: Rule, t: Sequence[float], alpha: float) -> list[float]:
             return [levels.critical_z(2 * alpha)] * len(t)
 
 
-def operating(found: Sequence[float], t: Sequence[float], drift: float = 0.0) -> Operating:
-    """Return how often, and when, bounds are crossed.
+def passages(found: Sequence[float], t: Sequence[float]) -> list[tuple[float, Passage]]:
+    """Return the time of each look that has a bound, and what happens there, for any drift.
 
     Args:
         found: Bounds on |Z| at each look, as `bounds` returns them.
-        t: Times of the looks, the last of them at the end of the window.
-        drift: Mean of Z at the end, such as 2.8 for an effect that one look at the end finds in 80 of 100 cases.
+        t: Times of the looks.
     """
     density = SurvivingDensity()
-    crossing = mean_t = 0.0
-    for at, bound in zip(t, found, strict=True):
-        if bound == inf:
-            continue
-        probability = density.crossing(at, bound, drift)
-        density.pass_by(at, bound)
-        crossing += probability
-        mean_t += at * probability
-    return Operating(crossing, mean_t + (1 - crossing) * t[-1])
+    return [(at, density.pass_by(at, bound)) for at, bound in zip(t, found, strict=True) if bound < inf]
+
+
+def operating(looks: Sequence[tuple[float, Passage]], drift: float = 0.0) -> Operating:
+    """Return how often, and when, bounds are crossed.
+
+    Args:
+        looks: As `passages` returns them; the last look is at the end of the window.
+        drift: Mean of Z at the end, such as 2.8 for an effect that one look at the end finds in 80 of 100 cases.
+    """
+    probabilities = [passage.probability(drift) for _, passage in looks]
+    crossing = sum(probabilities)
+    mean_t = sum(at * found for (at, _), found in zip(looks, probabilities, strict=True))
+    return Operating(crossing, mean_t + 1 - crossing)

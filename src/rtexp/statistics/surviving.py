@@ -79,31 +79,13 @@ class SurvivingDensity:
         self._go_to(information, c, x, mass)
         return c / scale
 
-    def pass_by(self, information: float, bound: float) -> None:
-        """Go on to a look whose bound z is given."""
+    def pass_by(self, information: float, bound: float) -> Passage:
+        """Go on to a look whose bound z is given; ``information`` is more than at the last one."""
         x, mass = self._surviving(information)
-        self._go_to(information, bound * sqrt(information), x, mass)
-
-    def crossing(self, information: float, bound: float, drift: float = 0.0) -> float:
-        """Return the probability that a surviving path crosses a bound z at a look that follows the last one.
-
-        Args:
-            information: More than at the last look.
-            bound: At this look, as a z.
-            drift: Mean of B per unit of information; bounds so far may have been solved without one all the same.
-        """
-        x, mass = self._surviving(information)
-        growth = information - self.information
-        deviation, c = sqrt(growth), bound * sqrt(information)
-        # A drift weights paths by exp(θB - θ²τ/2): no density of its own is needed.
-        found = 0.0
-        for side in (1.0, -1.0)[: self.sides]:
-            weights = mass * np.exp(drift * side * x - drift * drift * self.information / 2)
-            ends = ndtr((side * x + drift * growth - c) / deviation)
-            if self.sides == 2:  # noqa: PLR2004
-                ends += ndtr((-c - side * x - drift * growth) / deviation)
-            found += float(np.einsum("i,i->", weights, ends))
-        return found
+        c = bound * sqrt(information)
+        passage = Passage(x, mass, self.information, information - self.information, c, self.sides)
+        self._go_to(information, c, x, mass)
+        return passage
 
     def _go_to(self, information: float, bound: float, x: Floats, mass: Floats) -> None:
         self._growth = information - self.information
@@ -145,6 +127,37 @@ class SurvivingDensity:
             end = was.searchsorted(far, side="right")
             density[: len(rows)] += _kernel_sum(rows, -was[:end], self._mass[:end])
         return density
+
+
+class Passage(NamedTuple):
+    """Paths that survived up to a look, and the bound that they meet there."""
+
+    x: Floats
+    mass: Floats
+    information: float
+    """Before the look."""
+    growth: float
+    bound: float
+    """As a value of B."""
+    sides: Sides
+
+    def probability(self, drift: float = 0.0) -> float:
+        """Return the probability of crossing at this look and at none before.
+
+        Args:
+            drift: Mean of B per unit of information.
+        """
+        deviation, moved = sqrt(self.growth), drift * self.growth
+        # A drift weights paths by exp(θB - θ²τ/2): it needs no density of its own.
+        found = 0.0
+        for side in (1.0, -1.0)[: self.sides]:
+            x = side * self.x
+            weights = self.mass * np.exp(drift * x - drift * drift * self.information / 2)
+            ends = ndtr((x + moved - self.bound) / deviation)
+            if self.sides == 2:  # noqa: PLR2004
+                ends += ndtr((-self.bound - x - moved) / deviation)
+            found += float(np.einsum("i,i->", weights, ends))
+        return found
 
 
 class _Paths(NamedTuple):

@@ -242,8 +242,7 @@ def crossing(found: list[float], information: list[float], drift: float = 0.0, s
     """Return the probability of crossing at any look."""
     density, total = SurvivingDensity(sides), 0.0
     for tau, bound in zip(information, found, strict=True):
-        total += density.crossing(tau, bound, drift)
-        density.pass_by(tau, bound)
+        total += density.pass_by(tau, bound).probability(drift)
     return total
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rtexp.statistics.operating import bounds, equal_looks, operating
+from rtexp.statistics.operating import bounds, equal_looks, operating, passages
 from rtexp.statistics.simulation.gaussian import first_crossings, scores
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def is_within(found: float, expected: float, runs: int = RUNS) -> bool:
 def test_error_power_and_stop_are_the_exact_ones(rule: Rule, looks: int) -> None:
     error, power, stop = FIGURES[rule, looks]
     t, found = equal_looks(looks), bounds_of(rule, looks)
-    without, with_effect = operating(found, t), operating(found, t, DRIFT)
+    looks_of = passages(found, t)
+    without, with_effect = operating(looks_of), operating(looks_of, DRIFT)
     assert without.crossing == pytest.approx(float(error), abs=0.51 * 10 ** (2 - len(error)))
     assert power is None or with_effect.crossing == pytest.approx(float(power), abs=0.00051)
     assert stop is None or with_effect.mean_t == pytest.approx(float(stop), abs=0.00051)
@@ -81,7 +82,9 @@ def test_error_power_and_stop_are_the_exact_ones(rule: Rule, looks: int) -> None
 def test_bonferroni_is_conservative_and_peeking_is_not(looks: int) -> None:
     t = equal_looks(looks)
     for rule, errors in (("bonferroni", BONFERRONI_ERRORS), ("unadjusted", PEEKING_ERRORS)):
-        assert operating(bounds_of(rule, looks), t).crossing == pytest.approx(errors[looks], abs=0.000051)
+        assert operating(passages(bounds_of(rule, looks), t)).crossing == pytest.approx(
+            errors[looks], abs=0.000051
+        )
 
 
 @pytest.mark.parametrize(("rule", "looks"), FIGURES)
