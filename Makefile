@@ -13,6 +13,7 @@ ACTIONS ?=
 PROFILE ?=
 RATE ?=
 JSON ?=
+RUNS ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -20,7 +21,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run servers faults \
-	bench bench-peers soak format lock clean
+	bench bench-peers soak simulate format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +84,9 @@ bench-peers: setup ## Measure Flink and Kafka Streams beside rtexp on the same t
 
 soak: setup ## Run a steady stream and watch memory (SECONDS=720 RATE=5000)
 	@$(BIN)/rtexp bench soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
+
+simulate: venv ## Simulate what the statistics promise, and write docs/simulations.md (RUNS=5000; nightly)
+	@$(BIN)/python -m bench.simulations --runs $(or $(RUNS),5000) $(if $(SEED),--seed $(SEED))
 
 format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -17,9 +17,14 @@ LINE_SECONDS = 5.0
 
 @contextmanager
 def counted(
-    what: str, total: int | None, stream: TextIO, *, clock: Callable[[], float] = monotonic
+    what: str,
+    total: int | None,
+    stream: TextIO,
+    *,
+    unit: str = "rows",
+    clock: Callable[[], float] = monotonic,
 ) -> Iterator[Callable[[int], None]]:
-    """Show how much of ``total`` (None: unknown) is done; call what it yields with the rows done so far.
+    """Show how much of ``total`` (None: unknown) is done; call what it yields with the number so far.
 
     Calls are cheap enough for every few thousand rows.
     """
@@ -35,7 +40,7 @@ def counted(
         nonlocal next_line
         if clock() >= next_line:
             next_line = clock() + LINE_SECONDS
-            stream.write(f"{what}: {done:,}{'' if total is None else f' of {total:,}'} rows\n")
+            stream.write(f"{what}: {done:,}{'' if total is None else f' of {total:,}'} {unit}\n")
             stream.flush()
 
     yield show
