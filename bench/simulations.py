@@ -53,7 +53,7 @@ What this says:
   what earlier ones saw, and the correlation that bounds are computed with is an approximation. The worst case is the
   one in which most users act and come evenly over the window.
 - **Bonferroni and the confidence sequence stay below 5 % in every row.** Take one of them for a strict bound.
-- **Looking 72 times at an unadjusted test (1.96) errs in 20 to 45 of 100 cases.** It stands here because a simulation
+- **Looking 72 times at an unadjusted test (1.96) errs in 20 to 50 of 100 cases.** It stands here because a simulation
   that nothing fails proves nothing.
 - *Elapsed* takes time in place of information. rtexp doesn't: this is why.
 

@@ -54,6 +54,14 @@ COMMANDS = {
         "rtexp.commands.wait:wait",
         "Return when all records that stand in the raw topics now have been counted, and their cells are in SQL.",
     ),
+    "power": _Command(
+        "rtexp.commands.power:power",
+        "Say how many users and hours a lift needs by method, or what lift the users of a period can show.",
+    ),
+    "simulate": _Command(
+        "rtexp.commands.simulate:simulate",
+        "Simulate a plan: how often it finds a difference where there is none (A/A), and where there is one (A/B).",
+    ),
     "bench": _Command(
         "rtexp.commands.bench:bench",
         "Measure what an action costs, how soon it shows, and how fast a worker is back; all but soak by default.",
