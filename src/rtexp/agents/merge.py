@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rtexp.core.buckets import HOUR_MS
 from rtexp.engine.api import Output, Page, PartitionStatus
 from rtexp.errors import StateError
 from rtexp.records import partials
 from rtexp.tables import look_sums, looks
-from rtexp.tables.buckets import BucketsTable
+from rtexp.tables.buckets import KEPT_MS, BucketsTable
 from rtexp.tables.look_sums import LookSums
 from rtexp.tables.looks import LookLedger
 
@@ -59,6 +60,8 @@ class MergeState:
             settle_ms=settle_ms(settings),
         )
         self.looks = LookLedger()
+        self._over_after_ms = round(settings.pipeline.grace_minutes * 60_000) + KEPT_MS
+        self._swept_ms = 0
 
     def decode(self, topic: str, value: bytes) -> PartialsBatch:  # noqa: ARG002 - the engine's signature
         """Decode a record of partials."""
@@ -76,10 +79,23 @@ class MergeState:
             self.sums.add(batch.record)
             # After each record: sums are frozen as of the very record that makes them due.
             self.sums.advance(self.table.watermark_ms)
-        for period in self.table.expire(self.looks.may_forget):
-            self.sums.forget(period)
-            self.looks.forget(period)
+        self.table.expire()
+        self._forget_periods()
         self.table.evict()
+
+    def _forget_periods(self) -> None:
+        """Forget the looks of periods that nothing is added to any more, once all are evaluated and in SQL.
+
+        As with cells, whether they are here decides nothing that is counted.
+        """
+        before_ms = self.table.watermark_ms - self._over_after_ms
+        if before_ms < self._swept_ms + HOUR_MS:
+            return
+        self._swept_ms = before_ms
+        for period in self.sums.ended_before(before_ms):
+            if self.looks.may_forget(period):
+                self.sums.forget(period)
+                self.looks.forget(period)
 
     def collect(self) -> Sequence[Output]:
         """Return the newest looks, and alerts; cells go to SQL as they stand, and not through a topic."""
@@ -99,7 +115,7 @@ class MergeState:
         self.table.load(self._pages_of_cells(pages), read)
         self.sums.loaded(self.table.watermark_ms)
         self.looks.loaded()
-        if len(self.table) and not len(self.sums):
+        if len(self.table) and not self.sums.were_kept:
             raise StateError(
                 "the buckets table has cells, but no sums for looks: a version before 0.2 wrote it. Run that "
                 "version, or begin anew with another [kafka] prefix"

@@ -25,7 +25,7 @@ from rtexp.tables.hot_cells import LOADED, HotCells
 from rtexp.tables.pages import PageLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from rtexp.engine.api import ReadPage
     from rtexp.records.partials import Partials
@@ -225,24 +225,18 @@ class BucketsTable:
 
     # -- expiry -------------------------------------------------------------------------------------------
 
-    def expire(self, may_forget: Callable[[Period], bool] = lambda _: True) -> list[Period]:
-        """Forget periods that can't change any more, once SQL has all of their cells; return which.
+    def expire(self) -> None:
+        """Forget periods that can't change any more, once SQL has all of their cells.
 
-        ``may_forget`` tells whether others need a period no longer. That SQL has its cells depends on the world. It
-        doesn't harm: no record that is still to come adds to such a period, so whether its cells are here or not
-        decides nothing that is counted.
+        That SQL has them depends on the world. It doesn't harm: no record that is still to come adds to
+        such a period, so whether its cells are here or not decides nothing that is counted.
         """
         if self.watermark_ms < self._swept_ms + self._bucket_ms:
-            return []
+            return
         self._swept_ms = self.watermark_ms
-        over = {
-            period
-            for period in self._newest_bucket_ms
-            if self._can_change_no_more(period) and may_forget(period)
-        }
+        over = {period for period in self._newest_bucket_ms if self._can_change_no_more(period)}
         if not over:
-            return []
-        forgotten = []
+            return
         hot = _by_period(page for page in self._hot.pages if page[:2] in over)
         cold = _by_period(self._cold.of_periods(over))
         for period in over:
@@ -251,8 +245,6 @@ class BucketsTable:
                 del self._newest_bucket_ms[period]
                 self._gone += [(page, self._hot.forget(page)) for page in in_memory]
                 self._gone += [(page, self._cold.take(page).chunks) for page in others]
-                forgotten.append(period)
-        return forgotten
 
     def _can_change_no_more(self, period: Period) -> bool:
         # Periods that began under another length of periods may still be counted beyond today's length.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PREFIX = b"sums/"
 FROZEN_PREFIX = b"frozen/"
+_KEPT = PREFIX + b"kept"
+"""Says that sums have been kept since the first cell, also when none are left."""
 PREFIXES = (PREFIX, FROZEN_PREFIX)
 
 _COUNTS = 5
@@ -48,6 +50,7 @@ class _SumsPage(msgspec.Struct, array_like=True, frozen=True):
     totals: bytes
     """int64, shape (series, 5)."""
     open_buckets: list[int]
+    """Those that the next look leaves out, and in which something of this period was counted."""
     open_counts: bytes
     """int64, shape (open buckets, series, 5)."""
 
@@ -66,6 +69,7 @@ class _ExposuresPage(msgspec.Struct, array_like=True, frozen=True):
 _SUMS_LAYOUT: PageLayout[_SumsPage] = PageLayout("buckets", 1, _SumsPage)
 _EXPOSURES_LAYOUT: PageLayout[_ExposuresPage] = PageLayout("buckets", 1, _ExposuresPage)
 _FROZEN_LAYOUT: PageLayout[FrozenSums] = PageLayout("buckets", 1, FrozenSums)
+_KEPT_LAYOUT: PageLayout[bool] = PageLayout("buckets", 1, bool)
 
 
 class _PeriodSums:
@@ -100,9 +104,13 @@ class LookSums:
         self._changed: set[Period] = set()
         self._gone: list[bytes] = []
         self._frozen_changes: dict[bytes, FrozenSums | None] = {}
+        self._dropped: set[Period] = set()
+        """Those of whose frozen sums the last checkpoint still has some that are gone."""
         self.frozen: dict[Period, list[FrozenSums]] = {}
         """What has been frozen and not been dropped, in order of time."""
         self._watermark_ms = 0
+        self.were_kept = False
+        """Whether a page says that no cell was counted without sums."""
         self._next_at_ms = _NEVER
         """The least time at which any period is frozen next."""
 
@@ -243,13 +251,28 @@ class LookSums:
         self._changed.add(key)
 
     def drop(self, frozen: FrozenSums) -> None:
-        """Forget frozen sums: they have been evaluated, or no plan asks for them."""
+        """Forget frozen sums: they have been evaluated, or no plan asks for them. Those that are gone stay gone."""
         key = (frozen.experiment, frozen.period_start_ms)
-        waiting = self.frozen[key]
+        waiting = self.frozen.get(key, [])
+        if frozen not in waiting:
+            return
         waiting.remove(frozen)
         if not waiting:
             del self.frozen[key]
         self._frozen_changes[_frozen_key(frozen)] = None
+        self._dropped.add(key)
+
+    def ended_before(self, at_ms: int) -> list[Period]:
+        """Return the periods that ended by then and of which nothing frozen waits, here or in a checkpoint.
+
+        Were one forgotten while a checkpoint has frozen sums of it, a rewind would meet them again, and nobody would
+        know that they have been evaluated.
+        """
+        return [
+            key
+            for key in self._periods
+            if key[1] + self._period_ms <= at_ms and key not in self.frozen and key not in self._dropped
+        ]
 
     def forget(self, key: Period) -> None:
         """Forget a period that nothing more can be counted in."""
@@ -274,6 +297,9 @@ class LookSums:
 
     def changed_pages(self) -> Iterator[Page]:
         """Yield what changed since the last call."""
+        if not self.were_kept:
+            self.were_kept = True
+            yield Page(_KEPT, _KEPT_LAYOUT.encode(body=True))
         gone, self._gone = self._gone, []
         yield from (Page(key, None) for key in gone)
         changed, self._changed = sorted(self._changed), set()
@@ -283,6 +309,7 @@ class LookSums:
             days, period.changed_days = sorted(period.changed_days), set()
             for day in days:
                 yield _exposures_page(key, day, period)
+        self._dropped.clear()
         frozen, self._frozen_changes = self._frozen_changes, {}
         for page_key, value in frozen.items():
             yield Page(page_key, None if value is None else _FROZEN_LAYOUT.encode(value))
@@ -290,8 +317,14 @@ class LookSums:
     def _sums_page(self, key: Period, period: _PeriodSums) -> Page:
         series = np.array(period.series, np.int64)
         names = [name for number in period.series if (name := self._names[number])]
-        buckets = sorted(self._open)
-        counts = [self._open_bucket(bucket)[series] for bucket in buckets]
+        # Only what this period's next looks leave out, whatever is open for the sake of others: else a page would
+        # say something else after a reload, which knows the open buckets by their pages alone.
+        counts = {
+            bucket: self._open_bucket(bucket)[series]
+            for bucket in sorted(self._open)
+            if self._is_left_out(bucket, key, period)
+        }
+        buckets = [bucket for bucket, found in counts.items() if found.any()]
         body = _SumsPage(
             *key,
             period.next_at_ms,
@@ -299,13 +332,20 @@ class LookSums:
             [name[3] for name in names],
             self._totals[series].astype("<i8").tobytes(),
             buckets,
-            b"".join(part.astype("<i8").tobytes() for part in counts),
+            b"".join(counts[bucket].astype("<i8").tobytes() for bucket in buckets),
         )
         return Page(_sums_key(key), _SUMS_LAYOUT.encode(body))
 
+    def _is_left_out(self, bucket: int, key: Period, period: _PeriodSums) -> bool:
+        """Tell whether the next look of a period leaves a bucket out; the last one leaves out none."""
+        is_before_last = period.next_at_ms < key[1] + self._period_ms
+        return is_before_last and bucket + self._bucket_ms > period.next_at_ms
+
     def load(self, key: bytes, value: bytes) -> None:
         """Take over a page that `changed_pages` yielded; StateError if it is damaged."""
-        if key.startswith(FROZEN_PREFIX):
+        if key == _KEPT:
+            self.were_kept = _KEPT_LAYOUT.decode(key, value)
+        elif key.startswith(FROZEN_PREFIX):
             frozen = _FROZEN_LAYOUT.decode(key, value)
             self.frozen.setdefault((frozen.experiment, frozen.period_start_ms), []).append(frozen)
         elif key.startswith(PREFIX + b"e/"):
@@ -326,7 +366,7 @@ class LookSums:
         numbers = [self._number(*key, *names) for names in zip(body.groups, body.events, strict=True)]
         self._periods[key].next_at_ms = body.next_at_ms
         self._totals[numbers] = np.frombuffer(body.totals, "<i8").reshape(-1, _COUNTS)
-        counts = np.frombuffer(body.open_counts, "<i8").reshape(len(body.open_buckets), -1, _COUNTS)
+        counts = np.frombuffer(body.open_counts, "<i8").reshape(len(body.open_buckets), len(numbers), _COUNTS)
         for bucket, mine in zip(body.open_buckets, counts, strict=True):
             self._open_bucket(bucket)[numbers] = mine
 

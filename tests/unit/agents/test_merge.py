@@ -7,11 +7,13 @@ from tests.plain_partials import to_record
 
 from rtexp.agents.merge import MergeState, merge_state, semantics
 from rtexp.core.cells import Cell, CellCounts, CellKey
-from rtexp.errors import UnsupportedVersion
+from rtexp.engine.api import Page
+from rtexp.errors import StateError, UnsupportedVersion
 from rtexp.records import partials
-from rtexp.settings import PipelineSettings, Settings, SketchSettings
+from rtexp.settings import PipelineSettings, Settings, SketchSettings, StatisticsSettings
 
 TOPIC = "rtexp.partials"
+HOUR = 3_600_000
 START = 1_700_000_000_000
 CLICK = CellKey("exp", START, "control", "click", START)
 ONE = Cell(CellCounts(2, 1, 4, 0, 0), {5: 3})
@@ -81,6 +83,64 @@ def test_periods_that_are_over_are_forgotten_with_the_flush_that_ends_them(state
     assert list(state.table) == []
 
 
+def apply(state: MergeState, *, watermark_ms: int, cells: dict[CellKey, Cell] | None = None) -> None:
+    record = to_record(lg_k=12, cells=cells or {}, watermark_ms=watermark_ms)
+    state.apply(TOPIC, [state.decode(TOPIC, partials.encode(record))])
+
+
+def evaluate_all(state: MergeState) -> None:
+    """Do as the evaluator does with times that no plan asks for."""
+    for waiting in list(state.sums.frozen.values()):
+        for frozen in list(waiting):
+            state.sums.drop(frozen)
+
+
+OVER_MS = START + (72 + 1 + 24) * HOUR
+"""When nothing of a period is needed any more: after its end, the grace, and a day."""
+
+
+def test_sums_of_a_period_that_is_over_are_forgotten_once_a_checkpoint_has_no_look_of_it(
+    state: MergeState,
+) -> None:
+    apply(state, watermark_ms=0, cells={CLICK: ONE})
+    apply(state, watermark_ms=OVER_MS)
+    assert len(state.sums) == 1, "its looks wait"
+    evaluate_all(state)
+    apply(state, watermark_ms=OVER_MS + HOUR)
+    assert len(state.sums) == 1, "a checkpoint may have its looks"
+    list(state.changed_pages())
+    apply(state, watermark_ms=OVER_MS + 2 * HOUR)
+    assert len(state.sums) == 0
+
+
+def test_a_period_isnt_forgotten_before_its_time(state: MergeState) -> None:
+    apply(state, watermark_ms=0, cells={CLICK: ONE})
+    apply(state, watermark_ms=OVER_MS - 1)
+    evaluate_all(state)
+    list(state.changed_pages())
+    apply(state, watermark_ms=OVER_MS - 1)
+    assert len(state.sums) == 1
+
+
+def test_a_table_whose_sums_are_all_forgotten_can_be_loaded(state: MergeState) -> None:
+    apply(state, watermark_ms=0, cells={CLICK: ONE})
+    apply(state, watermark_ms=OVER_MS)
+    evaluate_all(state)
+    pages = {page.key: page.value for page in state.changed_pages()}
+    apply(state, watermark_ms=OVER_MS + HOUR)
+    pages |= {page.key: page.value for page in state.changed_pages()}
+    assert (len(state.sums), len(state.table)) == (0, 1), "SQL lacks the cell still"
+    again = merge_state(Settings(), 0)
+    again.load(Page(key, value) for key, value in pages.items())
+    assert (len(again.sums), len(again.table)) == (0, 1)
+
+
+def test_a_table_without_sums_is_one_of_an_older_version_and_refused(state: MergeState) -> None:
+    apply(state, watermark_ms=0, cells={CLICK: ONE})
+    with pytest.raises(StateError, match="no sums for looks"):
+        merge_state(Settings(), 0).load(state.table.changed_pages())
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -88,6 +148,7 @@ def test_periods_that_are_over_are_forgotten_with_the_flush_that_ends_them(state
         Settings(pipeline=PipelineSettings(period_hours=24)),
         Settings(pipeline=PipelineSettings(grace_minutes=1)),
         Settings(pipeline=PipelineSettings(bucket_minutes=5)),
+        Settings(statistics=StatisticsSettings(settle_seconds=5)),
     ],
 )
 def test_semantics_name_every_setting_that_is_read(changed: Settings) -> None:
