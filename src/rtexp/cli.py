@@ -62,6 +62,10 @@ COMMANDS = {
         "rtexp.commands.simulate:simulate",
         "Simulate a plan: how often it finds a difference where there is none (A/A), and where there is one (A/B).",
     ),
+    "audit": _Command(
+        "rtexp.commands.audit:audit",
+        "Recompute every look of an EXPERIMENT from plans and counts in SQL, and compare it with what was written.",
+    ),
     "bench": _Command(
         "rtexp.commands.bench:bench",
         "Measure what an action costs, how soon it shows, and how fast a worker is back; all but soak by default.",

@@ -22,6 +22,7 @@ DOCUMENTED = [
     ["experiments", "load"],
     ["replay"],
     ["wait"],
+    ["audit"],
     ["export", "cells"],
     ["bench"],
 ]

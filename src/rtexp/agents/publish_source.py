@@ -77,7 +77,7 @@ class TaskSource:
             ledger = cast("MergeState", state).looks
             found = ledger.looks_to_publish(limit)
             self._looks = ledger, found
-        return [_look(look, position) for look in found]
+        return [published_look(look, position) for look in found]
 
     def mark_looks_published(self) -> None:
         """Note that SQL has the looks that were handed out last."""
@@ -100,7 +100,8 @@ def _row(cell: UnpublishedCell, sequence: int) -> CellRow:
     )
 
 
-def _look(look: EvaluatedLook, sequence: int) -> PublishedLook:
+def published_look(look: EvaluatedLook, sequence: int) -> PublishedLook:
+    """Return a look as SQL keeps it."""
     first, given = look.records[0], look.given
     inputs = msgspec.json.encode(given).decode()
     return PublishedLook(

@@ -17,6 +17,7 @@ from rtexp.statistics.histories import ComparisonHistory, ComparisonKey, PeriodH
 from rtexp.statistics.looks import LookRecord
 from rtexp.statistics.methods import (
     NOTHING_SEEN,
+    P_CEILING,
     AlphaSpending,
     Bonferroni,
     ConfidenceSequence,
@@ -77,8 +78,9 @@ class _Statistic(NamedTuple):
 
 
 class _SplitTest(NamedTuple):
-    log_e: float
-    first_log_e: float
+    log_e: float | None
+    """None if the exposures can't be those of any users."""
+    first_log_e: float | None
     begins: bool
     """Whether the alarm is new."""
 
@@ -114,7 +116,8 @@ class PeriodEvaluator:
         self._looks = len(look_offsets_ms(plan))
         self.period = period or PeriodHistory()
         known = comparisons or {}
-        keys = [key for treatment in plan.treatments for key in _comparisons(plan, treatment)]
+        # A metric has one guardrail, and one role beside it, whatever the plan repeats.
+        keys = dict.fromkeys(key for treatment in plan.treatments for key in _comparisons(plan, treatment))
         self._with_p = sum(key.role == "exploratory" for key in keys) <= EXPLORATORY_WITH_P
         self._comparisons = [self._comparison(key, known.get(key) or ComparisonHistory()) for key in keys]
 
@@ -132,7 +135,9 @@ class PeriodEvaluator:
             raise ValueError(f"look {given.look} comes after look {self.period.look}")
         self.period.look, self.period.scheduled_ms = given.look, given.scheduled_ms
         split = self._test_split(given.stretches)
-        statistics = {c.key: self._observe(c, given) for c in self._comparisons}
+        statistics = {
+            c.key: self._observe(c, given, is_split_known=split.log_e is not None) for c in self._comparisons
+        }
         before = {c.key: c.history.direction for c in self._comparisons}
         for treatment in self._plan.treatments:
             self._decide([c for c in self._comparisons if c.key.group == treatment])
@@ -145,6 +150,9 @@ class PeriodEvaluator:
 
     def _test_split(self, stretches: Sequence[Stretch]) -> _SplitTest:
         """Add up the evidence of all stretches, once over all triggers and once over users' first ones."""
+        period = self.period
+        if not all(map(_is_consistent, stretches)):
+            return _SplitTest(None, None, begins=False)
         log_e = first_log_e = 0.0
         for stretch in stretches:
             if len(stretch.weights) < 2:  # noqa: PLR2004 - a single group can't be split wrongly
@@ -154,7 +162,6 @@ class PeriodEvaluator:
             first = [stretch.exposures[group] - stretch.multiple[group] for group in stretch.weights]
             log_e += srm.log_e(exposed, weights, self._plan.srm_prior)
             first_log_e += srm.log_e(first, weights, self._plan.srm_prior)
-        period = self.period
         period.srm_p = min(period.srm_p, srm.p_value(log_e))
         period.srm_first_p = min(period.srm_first_p, srm.p_value(first_log_e))
         is_alarm = min(period.srm_p, period.srm_first_p) < self._plan.srm_alpha
@@ -162,7 +169,7 @@ class PeriodEvaluator:
         period.srm_alarm = is_alarm
         return _SplitTest(log_e, first_log_e, begins)
 
-    def _observe(self, comparison: _Comparison, given: LookInput) -> _Statistic:
+    def _observe(self, comparison: _Comparison, given: LookInput, *, is_split_known: bool) -> _Statistic:
         """Compare the counts, and let the rule see what passes the gates."""
         key, plan = comparison.key, self._plan
         control, treatment = (
@@ -172,10 +179,13 @@ class PeriodEvaluator:
         metric = Metric(key.metric)
         found = effect(metric, control, treatment)
         reason: str | None = None
-        if isinstance(found, Undefined) and found.reason is Reason.INCONSISTENT_COUNTS:
-            return _Statistic(control, treatment, None, 0.0, found.reason)
+        is_inconsistent = isinstance(found, Undefined) and found.reason is Reason.INCONSISTENT_COUNTS
+        if is_inconsistent or not is_split_known:
+            return _Statistic(control, treatment, None, 0.0, Reason.INCONSISTENT_COUNTS)
         if plan.problem:
             reason = plan.problem
+        elif isinstance(comparison.rule, GamblersRuin) and metric is Metric.VOLUME:
+            reason = Reason.PLAN_MISSING  # it flips one coin a user: of a volume it knows nothing
         elif isinstance(found, Undefined) and found.reason is not Reason.ZERO_VARIANCE:
             reason = found.reason
         elif min(control.n, treatment.n) < plan.min_users and not isinstance(comparison.rule, GamblersRuin):
@@ -390,6 +400,7 @@ class PeriodEvaluator:
                 min_growth=plan.min_growth,
                 min_spend=plan.min_spend,
                 with_p=True,
+                ceiling=max(P_CEILING, plan.guardrail_alpha),
             )
         match plan.method:
             case "alpha-spending":
@@ -400,6 +411,7 @@ class PeriodEvaluator:
                     min_growth=plan.min_growth,
                     min_spend=plan.min_spend,
                     with_p=key.role == "decision" or self._with_p,
+                    ceiling=max(P_CEILING, plan.alpha),
                 )
             case "bonferroni":
                 return Bonferroni(path, looks=self._looks)
@@ -432,6 +444,10 @@ def _lift(found: Effect, critical_z: float | None) -> _Lift:
     return _Lift(shown.value, shown.low, shown.high, method, reason)
 
 
+def _is_consistent(stretch: Stretch) -> bool:
+    return all(0 <= stretch.multiple[group] <= stretch.exposures[group] for group in stretch.weights)
+
+
 def _counts(group: GroupSums, event: str) -> Counts:
     sums: EventSums = group.events[event]
     return Counts(group.users, sums.s1, sums.s2, sums.a)
@@ -445,4 +461,6 @@ def _comparisons(plan: Plan, treatment: str) -> Iterator[ComparisonKey]:
             role: Role = "decision" if (event, metric.value) in declared else "exploratory"
             yield ComparisonKey(treatment, event, metric.value, role)
     for guardrail in plan.guardrails:
+        if guardrail.event not in plan.events:
+            continue  # nothing is counted of it
         yield ComparisonKey(treatment, guardrail.event, guardrail.metric, "guardrail")

@@ -109,9 +109,10 @@ class LookRecord(msgspec.Struct, frozen=True):
     alpha_spent: float | None
     boundary: float | None
     p_always_valid: float | None
-    srm_log_e: float
+    srm_log_e: float | None
+    """None, as is that of first triggers, if the exposures are inconsistent; the p are the running ones."""
     srm_p: float
-    srm_first_log_e: float
+    srm_first_log_e: float | None
     srm_first_p: float
     crossed: bool
     withheld: bool

@@ -92,7 +92,9 @@ class AlphaSpending:
         min_growth: float,
         min_spend: float,
         with_p: bool,
+        ceiling: float = P_CEILING,
     ) -> None:
+        """Begin, or go on from a path. ``ceiling``: a p above it is given as 1; at least the greatest level asked."""
         self.path = path
         self._spending: Spending = spending
         self._sides: Sides = sides
@@ -100,7 +102,7 @@ class AlphaSpending:
         self._levels: dict[float, _Level] = {}
         self._p: SequentialP | None = None
         if with_p:
-            self._p = SequentialP(spending=spending, sides=sides, ceiling=P_CEILING, **self._gates)
+            self._p = SequentialP(spending=spending, sides=sides, ceiling=ceiling, **self._gates)
             self._p.resume(((seen.t, seen.information, seen.z) for seen in path.seen), path.p)
 
     def see(self, seen: Seen) -> None:
