@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from rtexp.tables.looks import LookLedger
 
 INTERVAL_SECONDS = 0.5
+PLAN_WAIT_MS = 10_000
+"""How much later than sums were first seen a snapshot must be taken to say that their period has no plan: the clock
+of whoever took it may be wrong by this much."""
 COMPARISONS_CARRIED = 12_000
 """Of all periods together, what is carried from look to look: some 20 KB each. The others are computed anew."""
 
@@ -91,7 +94,9 @@ class Evaluator:
         self._now_ms = now_ms
         # By source too: a partition that was lost and came back has a state of its own.
         self._carried: OrderedDict[tuple[EvaluateSource, Period], PeriodEvaluator] = OrderedDict()
-        self._unplanned: set[Period] = set()
+        self._unplanned: dict[Period, int] = {}
+        """When sums of periods without a plan were first seen, epoch ms."""
+        self._warned_of: set[Period] = set()
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
 
     async def run(self) -> None:
@@ -116,20 +121,17 @@ class Evaluator:
         return evaluated
 
     def waiting(self, state: EvaluateState) -> int:
-        """Return how many times may yet become looks: they are due, or no snapshot has been taken after them."""
-        return sum(
-            self._book.as_of_ms <= frozen.at_ms or self._book.plan(period) is not None
-            for period, waiting in state.sums.frozen.items()
-            for frozen in waiting
-        )
+        """Return how many times may yet become looks."""
+        return sum(len(waiting) for waiting in state.sums.frozen.values())
 
     def _due(self, state: EvaluateState) -> Iterable[_Due]:
         """Yield what can be evaluated, of each period in order of time; drop what no plan asks for."""
         for period, waiting in list(state.sums.frozen.items()):
             plan = self._book.plan(period)
             if plan is None:
-                self._warn_of(period, waiting[0])
+                self._wait_for_plan(period, list(waiting), state.sums)
                 continue
+            self._unplanned.pop(period, None)
             look_at = {
                 period[1] + offset: number for number, offset in enumerate(look_offsets_ms(plan), start=1)
             }
@@ -209,7 +211,17 @@ class Evaluator:
         ):
             self._carried.popitem(last=False)
 
-    def _warn_of(self, period: Period, frozen: FrozenSums) -> None:
-        if self._book.as_of_ms > frozen.at_ms and period not in self._unplanned:
-            self._unplanned.add(period)
+    def _wait_for_plan(self, period: Period, waiting: Iterable[FrozenSums], sums: LookSums) -> None:
+        """Drop sums whose period has no plan in a snapshot that is newer than their being seen here.
+
+        Whoever let the period's users in knew the experiment before, so a snapshot that was taken later has the plan:
+        unless the period is so old that snapshots have left it.
+        """
+        seen_ms = self._unplanned.setdefault(period, self._now_ms())
+        if self._book.as_of_ms <= seen_ms + PLAN_WAIT_MS:
+            return
+        if period not in self._warned_of:
+            self._warned_of.add(period)
             self._log.warning("period_without_plan", experiment=period[0], period_start_ms=period[1])
+        for frozen in waiting:
+            sums.drop(frozen)
