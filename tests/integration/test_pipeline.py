@@ -20,7 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from tests.faults.cluster import make_settings
-from tests.faults.compare import differences, read_raw, stored, truth
+from tests.faults.compare import compare, differences, read_raw, stored, truth
 from tests.faults.random_run import experiments_of
 from tests.faults.worker import STOP_BEFORE_OFFSETS
 from tests.integration.pipelines import (
@@ -445,6 +445,70 @@ async def test_one_partition_and_one_worker_count_the_same(
         await made.send([], marker_ms=CASES_MS)
         await made.counted()
         assert counts_of(made.rows()) == counts_of(shared.rows)
+
+
+async def test_late_actions_count_in_cells_that_have_left_memory_after_restarts_and_rewinds(
+    broker: str, new_store: NewStore, tmp_path: Path
+) -> None:
+    #  hour   0      1                    10
+    #         [ acts )                    marker: hour 0 is over, and cold after a restart
+    #           ^ ^ late: counted, rewound after a kill, and counted on
+    settings = records_settings(tmp_path, broker, 1, new_store)
+    # No checkpoint but that of a clean stop: everything since then is rewound.
+    settings = settings.model_copy(
+        update={"pipeline": settings.pipeline.model_copy(update={"checkpoint_seconds": 3600.0})}
+    )
+    minutes = [CASES_MS + minute * MINUTE_MS for minute in range(30)]
+    with pipeline(tmp_path, settings, {"ingest": 1, "aggregate": 1, "results": 1}) as made:
+        results = made.workers["results-1"]
+        await made.begin([experiment("cold", CASES_MS)])
+        users = [f"user-{n}" for n in range(20)]
+        await made.send(activation(user, "cold", CASES_MS) for user in users)
+        await made.send([action(user, at) for at in minutes[0:30:2] for user in users[:10]])
+        await made.send([], marker_ms=CASES_MS + 10 * HOUR_MS)
+        await made.counted()
+
+        assert await asyncio.to_thread(results.end, signal.SIGTERM) == 0
+        results.start()
+        await made.board(lambda board: cells_in_memory(board) == {0})
+        before = made.counts("cold", CASES_MS)
+
+        late_ms = CASES_MS + 10 * HOUR_MS + 1
+        await made.send(
+            [action(user, minutes[1] + 1, arrival_ms=late_ms) for user in users],
+            marker_ms=late_ms + MINUTE_MS,
+        )
+        await made.counted()
+        await made.board(lambda board: min(cells_in_memory(board), default=0) > 0)
+        await asyncio.to_thread(results.end, signal.SIGKILL)
+        results.start()
+        await made.send(
+            [action(user, minutes[20] + 1, arrival_ms=late_ms + MINUTE_MS) for user in users],
+            marker_ms=late_ms + 2 * MINUTE_MS,
+        )
+        await made.counted()
+        assert re.search(r"rewound [1-9]", results.said[results.said_before :])
+
+        after = made.counts("cold", CASES_MS)
+        assert after.keys() == before.keys()
+        changed = {key: after[key][0] - before[key][0] for key in after if after[key] != before[key]}
+        assert changed == {
+            (TREATMENT, "search", 0): 20,
+            (TREATMENT, "search", 15 * MINUTE_MS): 20,
+        }
+        assert (await compare(settings)).differing == {}
+        sketch = {row.bucket_start_ms - CASES_MS: row.sketch for row in made.rows("cold") if row.event}
+        users_found = sketches.estimate(sketches.from_bytes(sketch[0] or b"", 12), 12)
+        assert round(users_found) == len(users), "those from before and those who came late"
+
+
+def cells_in_memory(board: Any) -> set[int]:
+    """What live results workers say of how many cells they have in memory, by partition of experiments with cells."""
+    return {
+        status.details["buckets"]["cells_in_memory"]
+        for status in board.live_partitions("results", now_ms())
+        if status.ready and status.details["buckets"]["cells"]
+    }
 
 
 async def test_a_raw_topic_that_was_made_again_stops_the_job_instead_of_vanishing(

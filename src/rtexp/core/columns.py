@@ -26,6 +26,25 @@ def grown(column: NDArray[N], rows: int, fill: Any) -> NDArray[N]:
     return longer
 
 
+_WIDER: dict[Any, type[np.integer[Any]]] = {
+    np.dtype(np.uint16): np.int32,
+    np.dtype(np.int32): np.int64,
+}
+
+
+def widened(column: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Return ``column``, of a wider type if any of ``values``, which are to be put into it, doesn't fit its own.
+
+    >>> widened(np.zeros(2, np.uint16), np.array([65535])).dtype, widened(np.zeros(2, np.uint16), np.array([-1])).dtype
+    (dtype('uint16'), dtype('int32'))
+    """
+    if values.size:
+        least, greatest = int(values.min()), int(values.max())
+        while not np.iinfo(column.dtype).min <= least <= greatest <= np.iinfo(column.dtype).max:
+            column = column.astype(_WIDER[column.dtype])
+    return column
+
+
 def run_starts(ordered: Ints) -> Ints:
     """Return where each run of equal values starts."""
     if ordered.size == 0:

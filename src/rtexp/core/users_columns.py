@@ -207,15 +207,18 @@ class ColumnarUsers:
             )
         }  # fmt: skip
         owners, triggers = self.triggers.of(rows)
-        for owner, trigger in zip(owners.tolist(), triggers.tolist(), strict=True):
-            t = self.triggers
-            counts = zip(self.event_names, t.counts[trigger].tolist(), strict=True)
-            key = tuple(self.groups.name(int(t.group[trigger])))
-            users[names[owner]]["triggers"][key] = (
-                int(t.at_ms[trigger]),
-                int(t.arrival_ms[trigger]),
-                int(t.end_ms[trigger]),
-                {event: count for event, count in sorted(counts) if count},
+        t = self.triggers
+        for owner, group, at_ms, arrival_ms, end_ms, counts in zip(
+            owners.tolist(), t.group[triggers].tolist(), t.at_ms[triggers].tolist(),
+            t.arrival_ms(triggers).tolist(), t.end_ms(triggers).tolist(), t.counts(triggers).tolist(),
+            strict=True,
+        ):  # fmt: skip
+            counted = sorted(zip(self.event_names, counts, strict=True))
+            users[names[owner]]["triggers"][tuple(self.groups.name(group))] = (
+                at_ms,
+                arrival_ms,
+                end_ms,
+                {event: count for event, count in counted if count},
             )
         return {
             name: {"hours": user["hours"], "triggers": dict(sorted(user["triggers"].items()))}

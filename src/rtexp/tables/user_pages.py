@@ -163,9 +163,9 @@ class _UserColumns:
         triggers = self._order_triggers(users, rows, group_ranks, some)
         columns = users.triggers
         self._triggered = columns.at_ms[triggers].astype("<i8")
-        self._arrivals = columns.arrival_ms[triggers].astype("<i8")
-        self._ends = columns.end_ms[triggers].astype("<i8")
-        self._index_counts(columns.counts[triggers])
+        self._arrivals = columns.arrival_ms(triggers).astype("<i8")
+        self._ends = columns.end_ms(triggers).astype("<i8")
+        self._index_counts(columns.counts(triggers))
 
     def _order_triggers(self, users: ColumnarUsers, rows: Ints, group_ranks: Ints, some: slice) -> Ints:
         """Find the triggers, their order, their bounds by page, and the groups of each page."""
@@ -183,7 +183,7 @@ class _UserColumns:
         self._group_numbers = number_of_rank[distinct & 0xFFFF_FFFF]
         return triggers
 
-    def _index_counts(self, counts: NDArray[np.int32]) -> None:
+    def _index_counts(self, counts: Ints) -> None:
         """Find counts above 0, their bounds by page, and the events of each page in order of their names."""
         named = sorted((name, column) for column, name in enumerate(self._users.event_names))
         self._event_names = [name for name, _ in named]
@@ -246,7 +246,7 @@ def load_users(users: ColumnarUsers, page: UsersPage) -> None:
         columns = np.array([users.event_number(name) for name in page.events], np.int64)
         places = np.frombuffer(page.count_places, "<u4").astype(np.int64)
         trigger, event = np.divmod(places, len(columns))
-        users.triggers.counts[triggers[trigger], columns[event]] = np.frombuffer(page.counts, "<i4")
+        users.triggers.set_counts(triggers[trigger], columns[event], np.frombuffer(page.counts, "<i4"))
 
 
 def encode_repeats(users: ColumnarUsers, kept: KeptActions) -> list[bytes]:
