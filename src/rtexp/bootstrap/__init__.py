@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtexp.bootstrap.heap import keep_trimmed
 from rtexp.errors import RtexpError
 from rtexp.settings import CONFIG_VARIABLE, load
 
@@ -34,4 +35,5 @@ def create_app(job: str, settings: Settings) -> EngineApp:
     Only the job's own modules are imported: that of SQL alone takes a second of a start.
     """
     app: EngineApp = import_module(f"rtexp.bootstrap.{job}").create(settings)
+    keep_trimmed(app)
     return app
