@@ -20,7 +20,7 @@ TRIM_SECONDS = 10.0
 def trim() -> None:
     """Give memory back that nothing uses; where the C library isn't glibc, that is its own business.
 
-    Takes 1 to 16 ms (120 MB, the most when it hadn't been called for long), and what is wanted again 0.1 us a KB.
+    Takes 1 to 16 ms in a process of 120 MB, the more the longer it is since the last time.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
@@ -28,7 +28,7 @@ def trim() -> None:
 
 
 def keep_trimmed(app: EngineApp) -> None:
-    """Make a worker do so now and then. (A lower limit of what stays in the heap costs every flush; this doesn't.)"""
+    """Make a worker do so now and then; to limit what stays in the heap would cost every flush."""
 
     async def trim_now_and_then() -> None:
         while not app.should_stop:
