@@ -448,12 +448,12 @@ async def test_one_partition_and_one_worker_count_the_same(
 
 
 async def test_late_actions_count_in_cells_that_have_left_memory_after_restarts_and_rewinds(
-    broker: str, new_store: NewStore, tmp_path: Path
+    broker: str, tmp_path: Path
 ) -> None:
     #  hour   0      1                    10
     #         [ acts )                    marker: hour 0 is over, and cold after a restart
     #           ^ ^ late: counted, rewound after a kill, and counted on
-    settings = records_settings(tmp_path, broker, 1, new_store)
+    settings = records_settings(tmp_path, broker, 1, new_store=lambda: None)
     # No checkpoint but that of a clean stop: everything since then is rewound.
     settings = settings.model_copy(
         update={"pipeline": settings.pipeline.model_copy(update={"checkpoint_seconds": 3600.0})}
