@@ -1,28 +1,37 @@
-"""What a look costs: bounds and sequential p of all comparisons of a large experiment, at the end of its period."""
+"""What a look costs: all comparisons of a large experiment, from counts to records, at the end of its period."""
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rtexp.statistics.boundaries import GroupSequentialTest
-from rtexp.statistics.sequential_p import SequentialP
+from rtexp.records.snapshot import Allocation
+from rtexp.settings import ActionSettings, Settings, StatisticsSettings
+from rtexp.statistics.evaluation import PeriodEvaluator
+from rtexp.statistics.looks import EventSums, GroupSums, LookInput, Stretch
+from rtexp.statistics.plans import look_offsets_ms
+from rtexp.store.definitions import Experiment
+from rtexp.store.planning import resolved_plan
 
 if TYPE_CHECKING:
-    from rtexp.statistics.spending import Spending
+    from collections.abc import Iterator
 
-COMPARISONS = 80
-"""Two treatments, 20 events, two metrics."""
-LOOKS = 72
+    from rtexp.statistics.evaluation import LookOutcome
+    from rtexp.statistics.plans import Plan, Spending
+
+EVENTS = 20
+"""With two treatments and two metrics: 80 comparisons, all of which decide."""
 STRONG_SHARE = 0.3
-"""Of comparisons whose p falls at every look, which is what costs."""
-LEVELS = (0.025, 0.025 / 40)
-"""Of the bounds: two treatments; and the first step of Holm's method over 40 metrics of each."""
-CEILING = 0.2 / 40
-"""A p above it ends above 0.2 whatever Holm's method does."""
-_STRONG_DRIFT = 5.5
+"""Of the events: treatments change them, and their p falls at nearly every look, which is what costs."""
+_NAME = "large"
+_CONTROL, _TREATMENTS = "control", ("one", "two")
+_GROUPS = (_CONTROL, *_TREATMENTS)
+_STRONG_LIFT = 0.35
+_ACTIONS_A_USER = 0.3
+_USERS_A_LOOK = 200
 
 
 class LookFigures(NamedTuple):
@@ -31,65 +40,81 @@ class LookFigures(NamedTuple):
     spending: Spending
     comparisons: int
     looks: int
+    crossed: int
+    """Comparisons with a verdict by the last look."""
     warm_seconds: float
-    """The last look, all before it carried on."""
-    falling: int
-    """Comparisons whose p fell at the last look."""
+    """The last look, with what the looks before it have carried on."""
     resumed_seconds: float
-    """All looks anew with the recorded p: what a restart costs."""
+    """The last look from the kept history: what it costs after a restart."""
     cold_seconds: float
-    """All looks and searches, from nothing: what an audit costs."""
+    """All looks from nothing: what an audit costs."""
 
 
-class _Comparison:
-    def __init__(self, spending: Spending) -> None:
-        self._tests = [GroupSequentialTest(alpha=alpha, spending=spending) for alpha in LEVELS]
-        self._p = SequentialP(spending=spending, ceiling=CEILING)
-
-    def add(self, look: tuple[float, float, float]) -> float:
-        for test in self._tests:
-            test.add(*look)
-        return self._p.add(*look)
-
-    def resume(self, looks: list[tuple[float, float, float]], p: float) -> None:
-        for test in self._tests:
-            for look in looks:
-                test.add(*look)
-        self._p.resume(looks, p)
-
-
-def measure_looks() -> list[LookFigures]:
+def measure_looks(every_hours: float = 1.0) -> list[LookFigures]:
     """Measure both spending functions on the same experiment: 30 % strong effects, the rest none."""
-    return [_measure("obf"), _measure("pocock")]
+    return [_measure("obf", every_hours), _measure("pocock", every_hours)]
 
 
-def _measure(spending: Spending) -> LookFigures:
-    paths = _paths(np.random.default_rng(5))
-    comparisons = [_Comparison(spending) for _ in paths]
-    started = time.process_time()
-    before = [[one.add(look) for look in path[:-1]][-1] for one, path in zip(comparisons, paths, strict=True)]
-    between = time.process_time()
-    last = [one.add(path[-1]) for one, path in zip(comparisons, paths, strict=True)]
+def _measure(spending: Spending, every_hours: float) -> LookFigures:
+    plan = _plan(spending, every_hours)
+    *earlier, newest = _inputs(plan)
+    evaluator = PeriodEvaluator(_NAME, 0, plan)
+    began = time.process_time()
+    for given in earlier:
+        _look(evaluator, given)
+    carried = time.process_time()
+    kept = copy.deepcopy((evaluator.period, evaluator.comparisons))
+    before_last = time.process_time()
+    last = _look(evaluator, newest)
     ended = time.process_time()
-    for path, p in zip(paths, last, strict=True):
-        _Comparison(spending).resume(path, p)
-    resumed = time.process_time()
-    falling = sum(p < earlier for p, earlier in zip(last, before, strict=True))
+    resumed = _look(PeriodEvaluator(_NAME, 0, plan, period=kept[0], comparisons=kept[1]), newest)
+    after_resumed = time.process_time()
+    assert resumed == last, "a restart must not change a look"
     return LookFigures(
-        spending, len(paths), LOOKS, ended - between, falling, resumed - ended, ended - started
+        spending,
+        len(last.records),
+        len(earlier) + 1,
+        sum(record.crossed for record in last.records),
+        warm_seconds=ended - before_last,
+        resumed_seconds=after_resumed - ended,
+        cold_seconds=carried - began + ended - before_last,
     )
 
 
-def _paths(rng: np.random.Generator) -> list[list[tuple[float, float, float]]]:
-    """Return the looks (t, information, z) of each comparison; effects that are strong grow without noise."""
-    t = np.arange(1, LOOKS + 1) / LOOKS
-    paths = []
-    for number in range(COMPARISONS):
-        steps = rng.uniform(0.5, 1.5, LOOKS)
-        information = np.cumsum(steps)
-        if number < STRONG_SHARE * COMPARISONS:
-            z = _STRONG_DRIFT * np.sqrt(information / LOOKS)
-        else:
-            z = np.cumsum(rng.normal(size=LOOKS) * np.sqrt(steps)) / np.sqrt(information)
-        paths.append(list(zip(t.tolist(), information.tolist(), z.tolist(), strict=True)))
-    return paths
+def _look(evaluator: PeriodEvaluator, given: LookInput) -> LookOutcome:
+    return evaluator.look(given, evaluated_ms=0, version="bench")
+
+
+def _plan(spending: Spending, every_hours: float) -> Plan:
+    settings = Settings(
+        actions=ActionSettings(tracked=tuple(f"event-{number}" for number in range(EVENTS))),
+        statistics=StatisticsSettings(spending=spending, look_every_hours=every_hours),
+    )
+    experiment = Experiment(_NAME, _CONTROL, _GROUPS, tuple(Allocation(group, 10.0, 0) for group in _GROUPS))
+    return resolved_plan(experiment, 0, settings)
+
+
+def _inputs(plan: Plan) -> Iterator[LookInput]:
+    """Yield the period's looks: users arrive evenly, and their actions are final at once."""
+    rng = np.random.default_rng(5)
+    strong = round(STRONG_SHARE * EVENTS)
+    users = 0
+    sums = {group: np.zeros((EVENTS, 3), np.int64) for group in _GROUPS}
+    for number, at_ms in enumerate(look_offsets_ms(plan), start=1):
+        users += _USERS_A_LOOK
+        for group in _GROUPS:
+            rates = np.full(EVENTS, _ACTIONS_A_USER)
+            rates[:strong] *= 1 if group == _CONTROL else 1 + _STRONG_LIFT
+            actions = rng.poisson(rates, (_USERS_A_LOOK, EVENTS))
+            sums[group] += np.stack([actions.sum(0), (actions**2).sum(0), (actions > 0).sum(0)], axis=1)
+        groups = {
+            group: GroupSums(
+                users,
+                0,
+                {event: EventSums(*found) for event, found in zip(plan.events, counts.tolist(), strict=True)},
+            )
+            for group, counts in sums.items()
+        }
+        exposed = dict.fromkeys(_GROUPS, users)
+        stretch = Stretch(0, at_ms, plan.weights, exposed, dict.fromkeys(_GROUPS, 0))
+        yield LookInput(number, at_ms, groups, [stretch])

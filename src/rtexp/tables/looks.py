@@ -14,8 +14,8 @@ from urllib.parse import quote
 import msgspec
 
 from rtexp.engine.api import Page
-from rtexp.statistics.histories import ComparisonHistory, ComparisonKey, PeriodHistory  # noqa: TC001 - likewise
-from rtexp.statistics.looks import LookInput, LookRecord  # noqa: TC001 - msgspec reads them when it decodes
+from rtexp.statistics.histories import ComparisonHistory, ComparisonKey, PeriodHistory
+from rtexp.statistics.looks import LookInput, LookRecord
 from rtexp.tables.pages import PageLayout
 
 if TYPE_CHECKING:

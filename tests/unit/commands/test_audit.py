@@ -153,8 +153,10 @@ def test_a_difference_is_a_line_with_both_values(rtexp: CommandLine, database: S
     assert ended.code == 1
     assert ended.out.splitlines() == [
         "period from 2023-11-14T22:00:00Z: 3 of 4 looks agree, 7 of 8 verdicts",
-        "  look 2, T search propensity decision alpha-spending, state: "
-        "stored significant_gain, recomputed no_difference_yet",
+        (
+            "  look 2, T search propensity decision alpha-spending, state: "
+            "stored significant_gain, recomputed no_difference_yet"
+        ),
     ]
     assert ended.err == "rtexp: 1 stored values don't follow from plans and counts\n"
 
