@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from rtexp.settings import Settings
 
+SETTLE = "settle_seconds"
+"""The one key of ``[statistics]`` that no experiment can have of its own."""
 _EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
 """What YAML 1.1 takes for text, as there is no dot in it."""
 
@@ -58,6 +60,11 @@ def check(place: str, plan: OwnPlan, settings: Settings) -> OwnPlan:
 
     ``place`` is where it stands in its file, such as ``experiments[2]``.
     """
+    if SETTLE in plan.statistics:
+        raise UsageError(
+            f"{place}.{SETTLE}: expected in [statistics] alone: counts are frozen for the looks of all experiments "
+            "alike, before any plan is asked"
+        )
     statistics = merged(place, plan, settings)
     tracked = settings.actions.tracked
     named = [
@@ -72,7 +79,8 @@ def check(place: str, plan: OwnPlan, settings: Settings) -> OwnPlan:
                 f"which are {', '.join(tracked)}"
             )
     refuse_repeats(f"{place}.decision", [f"{m.event}, {m.metric}" for m in plan.decision or ()])
-    refuse_repeats(f"{place}.guardrails", [f"{g.event}, {g.metric}, {g.harm}" for g in plan.guardrails])
+    # A metric that may neither drop nor rise has no better direction: that is what a decision metric is for.
+    refuse_repeats(f"{place}.guardrails", [f"{g.event}, {g.metric}" for g in plan.guardrails])
     for i, metric in enumerate(plan.decision or ()):
         if statistics.method == "gamblers-ruin" and metric.metric == "volume":
             raise UsageError(
