@@ -1,4 +1,4 @@
-"""``python -m tests.faults --seconds S --seed N``: random faults for as long as it is told."""
+"""``python -m tests.faults --seconds S --seed N``: looks under kills, then random faults for as long as it is told."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.brokers import PrivateBroker
+from tests.faults.looks_run import KILLS, LooksRun
 from tests.faults.random_run import RandomRun
+
+if TYPE_CHECKING:
+    from tests.faults.compare_looks import LooksComparison
 
 
 def main() -> int:
@@ -21,12 +27,24 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     directory = options.directory or Path(tempfile.mkdtemp(prefix="rtexp-faults-"))
     print(f"seed {seed}, {options.seconds:.0f} s; data and logs in {directory}", flush=True)
-    report = asyncio.run(RandomRun(directory, seed, seconds=options.seconds, say=_say).run())
+    looks = asyncio.run(_looks(directory / "looks", seed))
+    report = asyncio.run(RandomRun(directory / "random", seed, seconds=options.seconds, say=_say).run())
     print(report)
     assert report.comparison is not None
+    assert report.looks is not None
     for key, (expected, found) in list(report.comparison.differing.items())[:20]:
         print(f"  {key}: expected {expected}, found {found}")
-    return 1 if report.comparison.differing else 0
+    lines = [*looks.differing, *report.looks.differing]
+    print("".join(f"  {line}\n" for line in lines[:20]), end="")
+    return 1 if report.comparison.differing or lines else 0
+
+
+async def _looks(directory: Path, seed: int) -> LooksComparison:
+    with PrivateBroker(directory / "kafka") as broker:
+        report = await LooksRun(directory, broker.address, seed, KILLS, _say).run()
+    print(report, flush=True)
+    assert report.comparison is not None
+    return report.comparison
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""A run in which everything dies, at random, while input flows; afterwards every cell must be right."""
+"""A run in which everything dies, at random, while input flows; afterwards every cell and look must be right."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tests.brokers import PrivateBroker
 from tests.faults.cluster import SESSION_SECONDS, Cluster, make_settings
 from tests.faults.compare import Comparison, compare
+from tests.faults.compare_looks import LooksComparison, compare_looks
 from tests.faults.worker import EXIT_CODES
 
 from rtexp.engine.failstop import EXIT_FATAL
@@ -58,11 +59,12 @@ class Report:
     rewound: int = 0
     incomplete_rewinds: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
+    looks: LooksComparison | None = None
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.faults.total()} faults ({dict(self.faults)}), "
-            f"{self.rewound} records rewound, {self.comparison}"
+            f"{self.rewound} records rewound, {self.comparison}; {self.looks}"
         )
 
 
@@ -126,6 +128,7 @@ class RandomRun:
             self.report.rewound = self.cluster.rewinds()
             self.report.incomplete_rewinds = self.cluster.incomplete_rewinds()
             self.report.comparison = await compare(settings)
+            self.report.looks = await compare_looks(settings)
         finally:
             self.cluster.stop()
             await asyncio.to_thread(self.broker.stop)

@@ -1,4 +1,4 @@
-"""Everything dies, at random; no cell is wrong afterwards."""
+"""Everything dies, at random; no cell and no look is wrong afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 
-async def test_whatever_dies_every_cell_is_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_whatever_dies_cells_and_looks_are_exact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seed = int(os.environ.get("RTEXP_FAULT_SEED") or random.randrange(1_000_000))
     with capsys.disabled():
         sys.stdout.write(f"\nRTEXP_FAULT_SEED={seed}\n")
@@ -30,3 +32,6 @@ async def test_whatever_dies_every_cell_is_exact(tmp_path: Path, capsys: pytest.
     assert report.comparison is not None
     assert report.comparison.cells > 1000
     assert report.comparison.differing == {}
+    assert report.looks is not None
+    assert report.looks.looks > 100
+    assert report.looks.differing == []

@@ -1,10 +1,11 @@
-"""Tests of the tests: without one of the engine's safeguards, the same runs find cells that differ."""
+"""Tests of the tests: without a safeguard, the same runs find cells or looks that differ."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.faults.looks_run import AT_RANDOM, LooksRun
 from tests.faults.scripted import actions_first, killed_after_counting, zombie_before_commit
 
 if TYPE_CHECKING:
@@ -48,3 +49,9 @@ async def test_without_the_hold_back_actions_are_lost(tmp_path: Path, broker: st
     comparison, held_rows = await actions_first(tmp_path, broker, "hold-back")
     assert held_rows == 0
     assert comparison.differing
+
+
+async def test_without_the_journal_looks_are_made_and_sent_twice(tmp_path: Path, broker: str) -> None:
+    report = await LooksRun(tmp_path, broker, seed=1, kills=(AT_RANDOM,), sabotage="journal").run()
+    assert report.comparison is not None
+    assert any("was sent 2 times" in line for line in report.comparison.differing)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from faust.cli.faust import cli
 
 from rtexp.agents.aggregate import AggregateState
+from rtexp.agents.merge import MergeState
+from rtexp.agents.publish import Publisher
 from rtexp.engine.forwarding import ForwardRunner
 from rtexp.engine.task import PartitionTask, Phase
 from rtexp.engine.transactions import FencedProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rtexp.engine.api import Output
     from rtexp.engine.forwarding import CommitOffsets
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 BEFORE_COMMIT, AFTER_COMMIT, BEFORE_STORE = 86, 87, 88
 EXIT_CODES = {"before-commit": BEFORE_COMMIT, "after-commit": AFTER_COMMIT, "before-store": BEFORE_STORE}
+BEFORE_LOOKS, AFTER_LOOKS, LOOKS_IN_SQL = "before-looks", "after-looks", "looks-in-sql"
+"""Of results, killed there: just before and just after a commit that has looks, and when SQL has looks of which
+the state doesn't know it yet."""
 STOP_BEFORE_COMMIT = "stop-before-commit"
 STOP_BEFORE_OFFSETS = "stop-before-offsets"
 """Of ingest: what it has read is delivered, and its offsets aren't committed yet."""
@@ -49,6 +54,10 @@ class Failpoints:
     def end_if_armed(self, name: str) -> None:
         if self.is_armed(name):
             os._exit(EXIT_CODES[name])
+
+    def kill_if_armed(self, name: str) -> None:
+        if self.is_armed(name):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def stop_if_armed(self, name: str) -> None:
         if self.is_armed(name):
@@ -78,6 +87,36 @@ def install_failpoints(points: Failpoints) -> None:
     FencedProducer._commit = failing_commit  # type: ignore[method-assign]
     PartitionTask._save = failing_save  # type: ignore[method-assign, assignment]
     ForwardRunner.__init__ = make_failing_runner  # type: ignore[method-assign]
+
+
+def install_failpoints_of_looks(points: Failpoints) -> None:
+    """Only looks have outputs in results: cells go to SQL and not through a topic."""
+    transact, write = FencedProducer._transact, Publisher._write_looks
+
+    async def failing_transact(self: FencedProducer, outputs: Iterable[Output]) -> list[Any]:
+        sent = list(outputs)
+        has_looks = any(output.topic.endswith(".results") for output in sent)
+        commit = self._commit
+
+        async def failing_commit() -> None:
+            if has_looks:
+                points.kill_if_armed(BEFORE_LOOKS)
+            await commit()
+            if has_looks:
+                points.kill_if_armed(AFTER_LOOKS)
+
+        self._commit = failing_commit  # type: ignore[method-assign]
+        try:
+            return await transact(self, sent)
+        finally:
+            self._commit = commit  # type: ignore[method-assign]
+
+    def failing_write(self: Publisher, *arguments: Any) -> None:
+        write(self, *arguments)
+        points.kill_if_armed(LOOKS_IN_SQL)
+
+    FencedProducer._transact = failing_transact  # type: ignore[method-assign]
+    Publisher._write_looks = failing_write  # type: ignore[method-assign, assignment]
 
 
 def break_marker() -> None:
@@ -134,16 +173,31 @@ def break_rewinding() -> None:
     FencedProducer.transact = transact_more  # type: ignore[method-assign]
 
 
+def break_journal() -> None:
+    """Send looks, and keep nothing of them."""
+    collect = MergeState.collect
+
+    def forgetful(self: MergeState) -> Sequence[Output]:
+        outputs = collect(self)
+        self.looks.journal()
+        return outputs
+
+    MergeState.collect = forgetful  # type: ignore[method-assign]
+
+
 SABOTAGES = {
     "marker": break_marker,
     "fencing": break_fencing,
     "hold-back": break_hold_back,
     "rewinding": break_rewinding,
+    "journal": break_journal,
 }
 
 
 def main(job: str, datadir: str, faults: str, sabotage: str = "") -> None:
-    install_failpoints(Failpoints(Path(faults)))
+    points = Failpoints(Path(faults))
+    install_failpoints(points)
+    install_failpoints_of_looks(points)
     if sabotage:
         SABOTAGES[sabotage]()
     sys.argv = ["faust", "-A", f"rtexp.apps.{job}", "--datadir", datadir, "worker", "-l", "info"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.cluster import ROOT, Cluster, Worker
+from tests.faults.committed import committed_records
 
 from rtexp.bootstrap.common import worker_name
 from rtexp.commands.wait import wait_for_all
@@ -21,7 +21,6 @@ from rtexp.local.raw_records import RawRecord
 from rtexp.local.raw_writer import raw_writer
 from rtexp.local.readiness import wait_for_snapshot
 from rtexp.local.status_board import StatusFollower
-from rtexp.local.topics import topics_of
 from rtexp.records import status as status_records
 from rtexp.records.snapshot import Allocation
 from rtexp.store.cells import read_cells
@@ -173,27 +172,7 @@ class Pipeline(Cluster):
 
     async def records(self, topic: str) -> list[ConsumerRecord]:
         """All committed records of one of rtexp's own topics, each partition's in order."""
-        name = self.settings.kafka.topic(topic)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=list(self.settings.kafka.brokers),
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-        )
-        await consumer.start()
-        found: list[ConsumerRecord] = []
-        try:
-            cut = next(wanted.partitions for wanted in topics_of(self.settings) if wanted.name == name)
-            tps = [TopicPartition(name, partition) for partition in range(cut)]
-            consumer.assign(tps)
-            ends = await consumer.end_offsets(tps)
-            for tp in tps:
-                consumer.seek(tp, 0)
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    found += records
-        finally:
-            await consumer.stop()
-        return found
+        return await committed_records(self.settings, topic)
 
 
 def now_ms() -> int:
