@@ -1,9 +1,10 @@
-"""Count a real, finished A/B test from raw events, and compare the totals with those of its table.
+"""Count a real, finished A/B test from raw events, and compare totals and verdicts with what is known of it.
 
 The data set is Cookie Cats: a CSV with a line per player (`userid`, `version`, `sum_gamerounds`, `retention_1`,
 `retention_7`). It has no events, so this script makes them: one activation a player, `game_round` as often as the
 player has rounds, and `retention_1` and `retention_7` where the player came back. Then it starts rtexp in the
-output directory, replays the events, waits until all are counted, and adds up the cells.
+output directory, replays the events, waits until all are counted, adds up the cells, and prints the results. The
+test is judged in four ways, each an experiment of its own with the same users.
 
     python examples/public_data_set.py cookie_cats.csv out --golden
 
@@ -22,13 +23,42 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from public_data_goldens import CONTROL, TOTALS, TREATMENT, Total, differing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 EXPERIMENT = "gate"
-CONTROL, TREATMENT = "gate_30", "gate_40"
+"""The one that is judged at one look, after 72 hours."""
+JUDGED = {
+    EXPERIMENT: """\
+    method: bonferroni
+    bonferroni_looks: 1
+    decision: [{event: retention_1, metric: propensity}]
+""",
+    "gate-of-12": """\
+    method: bonferroni
+    bonferroni_looks: 12
+    decision: [{event: retention_7, metric: propensity}]
+""",
+    "gate-day-1": """\
+    method: confidence-sequence
+    look_every_hours: 72
+    expected_users: 90189
+    srm_prior: 100
+    decision: [{event: retention_1, metric: propensity}]
+""",
+    "gate-day-7": """\
+    method: confidence-sequence
+    look_every_hours: 72
+    expected_users: 90189
+    srm_prior: 10000
+    decision: [{event: retention_7, metric: propensity}]
+""",
+}
+"""Plans by experiment. One metric decides in each: several would have to share the error."""
 GAME_ROUND = "game_round"
 EVENTS = (GAME_ROUND, "retention_1", "retention_7")
 
@@ -43,19 +73,19 @@ MOST_ROUNDS = 20 * 3600
 CONFIG = """\
 [kafka]
 brokers = ["{broker}"]
-prefix = "cookie-cats"
+prefix = "{prefix}"
 partitions = 4
 
 [store]
 {store}
 
 [actions]
-topic = "cookie-cats-actions"
+topic = "{prefix}-actions"
 tracked = ["game_round", "retention_1", "retention_7"]
 cap_per_hour = 0
 
 [activations]
-topic = "cookie-cats-activations"
+topic = "{prefix}-activations"
 
 [pipeline]
 clock = "records"
@@ -64,35 +94,17 @@ clock = "records"
 directory = "{directory}/data"
 """
 
-EXPERIMENTS = f"""\
-experiments:
-  - name: {EXPERIMENT}
+EXPERIMENTS = "experiments:\n" + "".join(
+    f"""\
+  - name: {name}
     control: {CONTROL}
     groups: [{CONTROL}, {TREATMENT}]
     allocations:
       - {{group: {CONTROL}, percent: 50, at: {RAMP}}}
       - {{group: {TREATMENT}, percent: 50, at: {RAMP}}}
-"""
-
-
-class Total(NamedTuple):
-    """One group's numbers for one event, over all buckets."""
-
-    exposures: int
-    volume: int
-    sum_squares: int
-    actors: int
-
-
-GOLDEN = {
-    (CONTROL, GAME_ROUND): Total(44_700, 2_344_795, 3_068_811_771, 42_763),
-    (TREATMENT, GAME_ROUND): Total(45_489, 2_333_530, 605_052_202, 43_432),
-    (CONTROL, "retention_1"): Total(44_700, 20_034, 20_034, 20_034),
-    (TREATMENT, "retention_1"): Total(45_489, 20_119, 20_119, 20_119),
-    (CONTROL, "retention_7"): Total(44_700, 8_502, 8_502, 8_502),
-    (TREATMENT, "retention_7"): Total(45_489, 8_279, 8_279, 8_279),
-}
-"""Sums over the table of the published data set."""
+{plan}"""
+    for name, plan in JUDGED.items()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +127,9 @@ def main() -> int:
         "--store", metavar="URL", help="an empty database, instead of SQLite in the directory"
     )
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password of --store")
+    parser.add_argument("--prefix", default="cookie-cats", help="of the topics")
     parser.add_argument(
-        "--golden", action="store_true", help="fail unless the totals are those of the data set"
+        "--golden", action="store_true", help="fail unless totals and figures are those of the data set"
     )
     arguments = parser.parse_args()
     if not arguments.csv.is_file():
@@ -125,20 +138,30 @@ def main() -> int:
     directory.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     store = store_settings(arguments.store or f"sqlite:///{directory}/rtexp.db", arguments.password_file)
-    write_inputs(read_players(arguments.csv), directory, arguments.broker, store)
+    config = CONFIG.format(broker=arguments.broker, prefix=arguments.prefix, directory=directory, store=store)
+    write_inputs(read_players(arguments.csv), directory, config)
     say("events written", started)
     with Running(directory):
         rtexp(directory, *REPLAY, *(f"{option}={directory / name}" for option, name in INPUTS.items()))
         say("replayed", started)
         rtexp(directory, "wait", "--timeout", "600")
         say("counted", started)
-        totals = add_up(csv.DictReader(rtexp(directory, "export", "cells", "--format", "csv").splitlines()))
+        cells = rtexp(directory, "export", "cells", "--format", "csv", "--experiment", EXPERIMENT)
+        table, results = (rtexp(directory, "results", "--format", form) for form in ("table", "json"))
+    totals = add_up(csv.DictReader(cells.splitlines()))
     print_totals(totals)
-    if not arguments.golden:
-        return 0
-    wrong = {key: total for key, total in GOLDEN.items() if totals.get(key) != total}
-    print(f"{len(wrong)} of {len(GOLDEN)} lines differ from the golden totals")
-    return 1 if wrong or totals.keys() != GOLDEN.keys() else 0
+    print(table, end="")
+    (directory / "results.json").write_text(results, encoding="utf-8")
+    return compare(totals, json.loads(results)) if arguments.golden else 0
+
+
+def compare(totals: dict[tuple[str, str], Total], results: list[dict[str, Any]]) -> int:
+    """Print what differs from the data set's figures; 1 if anything does."""
+    wrong = {key for key in TOTALS.keys() | totals.keys() if TOTALS.get(key) != totals.get(key)}
+    print(f"{len(wrong)} of {len(TOTALS)} lines differ from the golden totals")
+    lines = differing(results)
+    print("\n".join([*lines, f"{len(lines)} figures of the results differ from the golden ones"]))
+    return 1 if wrong or lines else 0
 
 
 REPLAY = ("replay", "--final")
@@ -179,13 +202,12 @@ def store_settings(url: str, password_file: Path | None) -> str:
     return "\n".join(lines)
 
 
-def write_inputs(players: Sequence[Player], directory: Path, broker: str, store: str) -> None:
-    """Write events in order of time, the experiment and the configuration."""
+def write_inputs(players: Sequence[Player], directory: Path, config: str) -> None:
+    """Write events in order of time, the experiments and the configuration."""
     if max(player.rounds for player in players) > MOST_ROUNDS:
         raise SystemExit(
             f"a player has more than {MOST_ROUNDS} rounds, which don't fit between the ramp and day 1"
         )
-    config = CONFIG.format(broker=broker, directory=directory, store=store)
     (directory / "rtexp.toml").write_text(config, encoding="utf-8")
     (directory / "experiments.yaml").write_text(EXPERIMENTS, encoding="utf-8")
     with (directory / "activations.jsonl").open("wb") as file:
@@ -195,15 +217,16 @@ def write_inputs(players: Sequence[Player], directory: Path, broker: str, store:
 
 
 def activations(players: Sequence[Player]) -> Iterator[bytes]:
-    """Yield a line of JSON a player."""
+    """Yield a line of JSON a player and experiment."""
     for number, player in enumerate(players):
-        fields = {
-            "user_id": player.user,
-            "experiment": EXPERIMENT,
-            "group": player.group,
-            "ts": RAMP_MS + number,
-        }
-        yield json.dumps(fields).encode() + b"\n"
+        for experiment in JUDGED:
+            fields = {
+                "user_id": player.user,
+                "experiment": experiment,
+                "group": player.group,
+                "ts": RAMP_MS + number,
+            }
+            yield json.dumps(fields).encode() + b"\n"
 
 
 def actions(players: Sequence[Player]) -> Iterator[bytes]:
