@@ -14,13 +14,12 @@ from tests.look_samples import START
 from tests.oracle import looks as oracle
 
 from rtexp.statistics.evaluation import PeriodEvaluator
-from rtexp.statistics.looks import LookRecord
 from rtexp.statistics.plans import DecisionMetric, Guardrail
 from rtexp.tables.looks import EvaluatedLook, LookLedger
 
 if TYPE_CHECKING:
     from rtexp.statistics.evaluation import LookOutcome
-    from rtexp.statistics.looks import LookInput
+    from rtexp.statistics.looks import LookInput, LookRecord
     from rtexp.statistics.plans import Plan
 
 EVENTS = ("search", "click")
@@ -119,7 +118,7 @@ def real_input(look: oracle.Look) -> LookInput:
     }
     return look_samples.given(
         look.number,
-        {group: (users, events[group]) for group, (users, *_) in look.split.items()},  # type: ignore[misc]
+        {group: (users, events[group]) for group, (users, *_) in look.split.items()},
         weights={group: weight for group, (*_, weight) in look.split.items()},
         multiple={group: again for group, (_, again, _) in look.split.items()},
     )
@@ -292,7 +291,7 @@ def test_swapping_control_and_treatment_turns_signs_and_nothing_else(
 
 
 def changed(plan: oracle.Plan, **changes: object) -> oracle.Plan:
-    return oracle.Plan(**{**plan.__dict__, **changes})  # type: ignore[arg-type]
+    return oracle.Plan(**{**plan.__dict__, **changes})
 
 
 def without(look: oracle.Look, group: str) -> oracle.Look:

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc
+from scipy.special import chdtrc, xlog1py
 
 from rtexp.statistics.levels import LEAST_P
 from rtexp.statistics.stirling import remainder
@@ -47,7 +47,7 @@ def log_e(counts: Sequence[int], weights: Sequence[float], prior_strength: float
     #   lnG(k) - lnG(k + n) + sum(lnG(k w + n_g) - lnG(k w) - n_g ln w),  written so that no digits are lost.
     # The main part is how far the posterior shares are off (a Kullback-Leibler divergence), total times.
     off = (users - users.sum() * shares) / (total * shares)
-    divergence = ((1 + off) * np.log1p(off)) @ shares
+    divergence = xlog1py(1 + off, off) @ shares  # 0 where a group lacks all of countless users
     spread = math.log(total / prior_strength) - np.log(posterior / prior).sum()
     small = remainder(posterior).sum() - remainder(prior).sum() + remainder(prior_strength) - remainder(total)
     return float(total * divergence + spread / 2 + small)

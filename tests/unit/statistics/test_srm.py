@@ -150,3 +150,8 @@ def test_counts_and_weights_that_are_none_are_refused() -> None:
     for strength in (0.0, -1.0, math.inf):
         with pytest.raises(ValueError, match="prior_strength"):
             log_e((1, 2), (1, 1), strength)
+
+
+def test_a_group_that_lacks_all_of_countless_users_has_finite_evidence() -> None:
+    found = log_e([0, 2**62], [0.5, 0.5], 1e-6)
+    assert found == pytest.approx(2**62 * math.log(2), rel=1e-9)
