@@ -80,7 +80,7 @@ def test_a_lift_multiplies_what_users_do() -> None:
 def test_looks_below_the_gates_have_nothing_to_test() -> None:
     control, treatment = (
         np.array([[99, 40, 40, 40], [100, 40, 40, 40], [200, 90, 90, 90]]),
-        np.array([[200, 50, 50, 50], [200, 50, 50, 39], [200, 50, 50, 50]]),
+        np.array([[200, 50, 50, 50], [200, 39, 39, 39], [200, 50, 50, 50]]),
     )
     found = looks_of(Metric.PROPENSITY, control, treatment)
     assert [look.effect is None for look in found] == [True, True, False]
