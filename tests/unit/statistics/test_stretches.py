@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from rtexp.statistics.looks import EventSums, FrozenSums, GroupSums, LookInput
 from rtexp.statistics.stretches import Share, look_input, weights_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BUCKET = 900_000
 START = 1_699_999_200_000
@@ -21,7 +26,7 @@ def frozen(
     *,
     until: float = 8,
     period_start_ms: int = START,
-    sums: dict[tuple[str, str], tuple[int, ...]] | None = None,
+    sums: Mapping[tuple[str, str], tuple[int, ...]] | None = None,
 ) -> FrozenSums:
     """``exposures`` by (number of the bucket, group); every group is of the first four letters."""
     series = sums or {}

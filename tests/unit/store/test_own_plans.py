@@ -141,7 +141,9 @@ def test_every_other_key_of_the_statistics_may_be_declared(key: str) -> None:
             id="a guardrail to both sides",
         ),
         pytest.param(
-            "settle_seconds: 5", "settle_seconds: expected in [statistics] alone", id="a key of all experiments"
+            "settle_seconds: 5",
+            "settle_seconds: expected in [statistics] alone",
+            id="a key of all experiments",
         ),
         pytest.param("alhpa: 0.01", ": Object contains unknown field `alhpa`", id="misspelt key"),
     ],
