@@ -7,13 +7,16 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from rtexp.commands.running_power import running_rows
 from rtexp.errors import UsageError
 from rtexp.statistics.power import METHODS, Aim, Baseline, least_lift, requirement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rtexp.commands.context import Context
     from rtexp.statistics.power import PowerMethod, Requirement
 
 PERIOD_HOURS = 72
@@ -48,8 +51,14 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
     show_default=True,
     help="Decision metrics; their error is shared.",
 )
+@click.option(
+    "--experiment", metavar="NAME", help="What can this one still show? From its plan and newest look."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.pass_context
 def power(
+    ctx: click.Context,
+    /,
     *,
     rate: float | None,
     mean: float | None,
@@ -63,6 +72,7 @@ def power(
     looks: int,
     treatments: int,
     metrics: int,
+    experiment: str | None,
     as_json: bool,
 ) -> None:
     """Say how many users and hours a lift needs by method, or what lift the users of a period can show.
@@ -73,6 +83,12 @@ def power(
 
     Example: rtexp power --rate 0.1 --lift 0.05 --per-hour 2000
     """
+    if experiment is not None:
+        _refuse_others(ctx)
+        context: Context = ctx.obj
+        rows = running_rows(context.settings.store, experiment, power)
+        click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(_table(rows)))
+        return
     baseline = _baseline(rate, mean, variance)
     groups = treatments + 1
     try:
@@ -92,6 +108,14 @@ def power(
     except ValueError as error:
         raise UsageError(str(error)) from error
     click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(_table(rows)))
+
+
+def _refuse_others(ctx: click.Context) -> None:
+    """Raise UsageError if more is given than goes with --experiment: its plan says the rest."""
+    allowed = {"experiment", "power", "as_json"}
+    for name in ctx.params.keys() - allowed:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UsageError(f"--experiment takes --power alone: its plan says --{name.replace('_', '-')}")
 
 
 def _baseline(rate: float | None, mean: float | None, variance: float | None) -> Baseline:

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.commands.command_line import CommandLine
+from tests.unit.statistics.plan_samples import plan
+from tests.unit.store.databases import SqliteFile, look_row, open_database
 
-from rtexp.statistics.power import Aim, Baseline, requirement
+from rtexp.settings import PipelineSettings
+from rtexp.statistics.power import Aim, Baseline, least_lift, requirement
+from rtexp.store.definitions import Experiment
+from rtexp.store.engine import writing, writing_alone
+from rtexp.store.looks import upsert_looks
+from rtexp.store.metadata import load
+from rtexp.store.plans import freeze_plans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +98,46 @@ def test_what_contradicts_itself_is_one_line_and_exit_code_2(
 
 def test_help_ends_with_an_example(rtexp: CommandLine) -> None:
     assert "Example: rtexp power --rate 0.1 --lift 0.05 --per-hour 2000" in rtexp("power", "--help").out
+
+
+def test_an_experiment_that_runs_says_what_its_period_can_still_show(rtexp: CommandLine) -> None:
+    with open_database(SqliteFile(rtexp.database)) as engine:
+        feed = Experiment("feed", "control", ("control", "treatment"), ())
+        with writing_alone(engine) as connection:
+            load(connection, [feed], pipeline=PipelineSettings(), now_ms=0)
+        with writing(engine) as connection:
+            volume = look_row(metric="volume", look=54, state="no_difference_yet")
+            upsert_looks(connection, [look_row(look=53), look_row(look=54), volume])
+            freeze_plans(connection, [("feed", volume.period_start_ms, plan(look_every_hours=18.0))])
+    found = json.loads(rtexp("power", "--experiment", "feed", "--json").out)
+    users = round(12_000 * 72 / 54)
+    aim = Aim(0.05, 0.8, 4)
+    variance = (12_000 * 2_500 - 900**2) / (12_000 * 11_999)
+    assert [(row["metric"], row["users_per_group"], row["least_lift"]) for row in found] == [
+        ("propensity", users, least_lift("obf", aim, Baseline(560 / 12_000), users)),
+        ("volume", users, least_lift("obf", aim, Baseline(900 / 12_000, variance), users)),
+    ]
+    assert "least lift" in rtexp("power", "--experiment", "feed").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--experiment", "nobody"], "there is no experiment `nobody`", id="unknown"),
+        pytest.param(
+            ["--experiment", "quiet"], "`quiet` has no look at a metric that decides yet", id="no looks"
+        ),
+        pytest.param(
+            ["--experiment", "quiet", "--rate", "0.1"], "its plan says --rate", id="plan and option"
+        ),
+    ],
+)
+def test_an_experiment_without_figures_is_refused(
+    rtexp: CommandLine, arguments: list[str], message: str
+) -> None:
+    with open_database(SqliteFile(rtexp.database)) as engine, writing_alone(engine) as connection:
+        quiet = Experiment("quiet", "control", ("control", "treatment"), ())
+        load(connection, [quiet], pipeline=PipelineSettings(), now_ms=0)
+    ended = rtexp("power", *arguments)
+    assert ended.code == 2
+    assert message in ended.err
