@@ -21,16 +21,21 @@ PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     """Replace this process by ``arguments[1:]``; doesn't return."""
     parent, program = int(arguments[0]), arguments[1:]
+    die_with(parent)
+    try:
+        os.execvp(program[0], program)  # noqa: S606 - the supervisor's own list, no shell
+    except OSError as exc:
+        sys.exit(f"{program[0]}: {exc.strerror}")
+
+
+def die_with(parent: int) -> None:
+    """Have the system kill this process when its parent dies; exit if it is dead already."""
     if sys.platform == "linux":
         # SIGKILL, for nothing may be left, and state is safe without goodbyes. Other systems have no such
         # request: there a supervisor that is killed leaves its children behind.
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the request: nobody would ever end this process
         sys.exit(1)
-    try:
-        os.execvp(program[0], program)  # noqa: S606 - the supervisor's own list, no shell
-    except OSError as exc:
-        sys.exit(f"{program[0]}: {exc.strerror}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+from rtexp.local.child import die_with
 from rtexp.statistics.simulation.rates import Tally, tally
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def simulate(
     found = dict.fromkeys(deciders, Tally())
     workers = min(processes or os.cpu_count() or 1, len(parts))
     # Not forked: the parent may hold locks and threads of libraries that a copy of it would wait for.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Without a request of theirs, processes of a pool wait for ever for work when their parent is killed.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)
+    ) as pool:
         waiting = [pool.submit(tally, experiment, deciders, part, seed) for part in parts]
         try:
             for future in as_completed(waiting):
