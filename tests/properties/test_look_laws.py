@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import look_samples
 from tests.look_sums_streams import partials_of, plain
 from tests.oracle.look_sums import Delta, Frozen, LookTime, Record, frozen_looks
 
 from rtexp.agents.merge import MergeState, PartialsBatch
-from rtexp.engine.api import Page
+from rtexp.engine.api import Output, Page
 from rtexp.settings import PipelineSettings, Settings, SketchSettings, StatisticsSettings
+from rtexp.statistics.evaluation import PeriodEvaluator
 from rtexp.tables.look_sums import PREFIXES
+from rtexp.tables.looks import EvaluatedLook, LookLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rtexp.statistics.looks import LookRecord
 
 TOPIC = "rtexp.partials"
 MINUTE = 60_000
@@ -157,3 +162,85 @@ def test_pages_are_byte_for_byte_the_same_after_any_checkpoints_and_crashes(
     broken.state.sums._changed |= set(broken.state.sums._periods)
     again = {page.key: page.value for page in broken.state.sums.changed_pages()}
     assert again == {key: value for key, value in straight.pages.items() if key.startswith(b"sums/t/")}
+
+
+# -- the ledger of looks ---------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """Notes looks, flushes, publishes, and dies, as a results worker does; the world keeps what was committed."""
+
+    def __init__(self) -> None:
+        self.pages: dict[bytes, bytes] = {}
+        self.sent: list[bytes | None] = []
+        self.sql: dict[tuple[str, int], list[LookRecord]] = {}
+        self.ledger = LookLedger()
+        self.handed_out: list[EvaluatedLook] = []
+
+    def note(self, experiment: str) -> None:
+        period, comparisons = self.ledger.history((experiment, look_samples.START))
+        number = period.look if period else 0
+        if number < len(look_samples.WORKED):
+            evaluator = PeriodEvaluator(
+                experiment, look_samples.START, look_samples.PLAN, period=period, comparisons=comparisons
+            )
+            given_ = look_samples.WORKED[number]
+            records = evaluator.look(given_, evaluated_ms=0, version="v").records
+            output = Output("results", 0, f"{experiment} {given_.look}".encode(), b"")
+            self.ledger.note(
+                EvaluatedLook(given_, records), evaluator.period, evaluator.comparisons, [output]
+            )
+
+    def flush(self) -> None:
+        self.sent += [output.value for output in self.ledger.collect()]
+        for key, value in self.ledger.journal():
+            if value is None:
+                self.pages.pop(key, None)
+            else:
+                self.pages[key] = value
+
+    def hand_out(self, limit: int) -> None:
+        self.handed_out = self.ledger.looks_to_publish(limit)
+
+    def write(self) -> None:
+        for look in self.handed_out:
+            key = (look.records[0].experiment, look.given.look)
+            assert key[0].encode() + b" %d" % key[1] in self.sent, "committed before it is in SQL"
+            assert self.sql.setdefault(key, look.records) == look.records
+        self.ledger.mark_published(self.handed_out)
+
+    def die(self) -> None:
+        self.ledger = LookLedger()
+        for key, value in sorted(self.pages.items()):
+            self.ledger.load(key, value)
+        self.ledger.loaded()
+        self.handed_out = []
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from(["a", "a", "b/c", "flush", "hand out", "write", "die"]), max_size=40))
+def test_looks_noted_published_and_lost_in_any_order_are_each_sent_once_and_in_sql(steps: list[str]) -> None:
+    worker, straight = Worker(), Worker()
+    rest = ["a"] * 4 + ["b/c"] * 4 + ["flush"] + ["hand out", "write"] * 9
+    for step in [*steps, *rest, "flush"]:
+        match step:
+            case "flush":
+                worker.flush()
+            case "hand out":
+                worker.hand_out(3)
+            case "write":
+                worker.write()
+            case "die":
+                worker.die()
+            case experiment:
+                worker.note(experiment)
+    for step in rest[:8]:
+        straight.note(step)
+    straight.flush()
+    straight.hand_out(1000)
+    straight.write()
+    straight.flush()
+    assert sorted(map(str, worker.sent)) == sorted(map(str, straight.sent)), "each once"
+    assert worker.sql == straight.sql
+    assert len(worker.sql) == 8
+    assert worker.pages == straight.pages
