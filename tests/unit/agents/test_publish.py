@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.store.databases import cell_row
+from tests.unit.store.databases import cell_row, look_row
 
 from rtexp.agents.publish import Changed, PublishedLook, Publisher
 from rtexp.errors import StateError, StoreUnavailable
 from rtexp.store.cells import CellRow, read_cells
 from rtexp.store.engine import reading
+from rtexp.store.looks import LookInputRow, read_look_inputs, read_looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -319,3 +320,63 @@ async def test_with_very_many_changes_the_interval_grows_and_says_so(
         ("publish_interval", 2.5),
         ("publish_interval", 1),
     ]
+
+
+def published(look: int, position: int = 1) -> PublishedLook:
+    """A look of one comparison with its input, each of a size that is easy to tell."""
+    row = look_row("feed-0", look=look, sequence=position)
+    given = LookInputRow("feed-0", row.period_start_ms, look, row.scheduled_ms, "{}", position)
+    return PublishedLook(given, [row])
+
+
+def looks_in_sql(engine: Engine) -> tuple[list[int], list[int]]:
+    """Return the numbers of the looks in SQL, and those of the inputs."""
+    with reading(engine) as connection:
+        return (
+            sorted(row.look for row in read_looks(connection)),
+            sorted(row.look for row in read_look_inputs(connection, experiment="feed-0")),
+        )
+
+
+async def test_looks_are_written_with_their_inputs_part_by_part(engine: Engine) -> None:
+    table = Table()
+    table.looks_left = [published(look) for look in (1, 2, 3)]
+    await Publisher(engine, lambda: [table], limit_rows=2).run_round()
+    assert looks_in_sql(engine) == ([1, 2, 3], [1, 2, 3])
+    assert table.looks_left == []
+
+
+async def test_looks_that_sql_refused_are_written_later_and_only_then_marked(
+    engine: Engine, store: Database
+) -> None:
+    table = Table()
+    table.looks_left = [published(1)]
+    publisher = Publisher(engine, lambda: [table])
+    with store.refusing_writes():
+        await publisher.run_round()
+        assert (looks_in_sql(engine), len(table.looks_left)) == (([], []), 1)
+    await publisher.run_round()
+    assert (looks_in_sql(engine), table.looks_left) == (([1], [1]), [])
+
+
+async def test_a_look_and_its_input_are_written_both_or_not_at_all(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("gone between both")
+
+    table = Table()
+    table.looks_left = [published(1)]
+    with monkeypatch.context() as patched:
+        patched.setattr("rtexp.agents.publish.upsert_looks", fail)
+        await Publisher(engine, lambda: [table]).run_round()
+    assert (looks_in_sql(engine), len(table.looks_left)) == (([], []), 1)
+
+
+async def test_looks_of_another_history_are_refused(engine: Engine) -> None:
+    table, other = Table(incarnation="first"), Table(incarnation="second")
+    table.looks_left, other.looks_left = [published(1)], [published(2, position=99)]
+    await Publisher(engine, lambda: [table]).run_round()
+    with pytest.raises(StateError, match="another history"):
+        await Publisher(engine, lambda: [other]).run()
+    assert looks_in_sql(engine) == ([1], [1])
