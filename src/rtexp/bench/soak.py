@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rtexp.bench.live import LiveStream, live_settings
 from rtexp.bench.pipeline import running
 from rtexp.core.buckets import HOUR_MS
-from rtexp.tables.buckets import HOT_MS
+from rtexp.tables.buckets import HOT_MS, TURN_MS, TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ WARM_UP_MINUTES = 2
 LEAST_MINUTES = 6
 """After the warm-up, the first three minutes and the last three, of which two are the same."""
 FLAT_SHARE = 0.05
-PAST_HOURS = HOT_MS // HOUR_MS
+PAST_HOURS = -(-(HOT_MS + TURNS * TURN_MS) // HOUR_MS)
 """How many whole hours are in memory besides the one that runs."""
 
 
@@ -49,8 +49,8 @@ async def measure_soak(stage: Stage, *, actions_a_second: int, minutes: int) -> 
 
     Cells of the last hours are in memory, those of older ones aren't, so that memory is at its level only once these
     hours have been full. A soak doesn't wait for them: it begins with what they would hold, every cell with every
-    user who may act in it, sent at full speed. From then on, as on any day, a new bucket's cells come each 15 minutes
-    and an hour's leave together: within an hour memory moves by the cells of at most one, over a day by nothing.
+    user who may act in it, sent at full speed. From then on, as on any day, a new bucket's cells come each 15 minutes,
+    and as many leave.
 
     Repeats are looked for within one minute rather than five: what is kept for that, some 20 bytes an action of three
     slots, is complete after three minutes then, and not after fifteen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,7 @@ QUARTER_PAST = CLICK._replace(bucket_start_ms=START + 15 * MINUTE)
 NEXT_HOUR = CLICK._replace(bucket_start_ms=START + HOUR)
 ONE = Cell(CellCounts(2, 1, 4, 0, 0), {5: 3})
 TWICE = Cell(CellCounts(4, 2, 8, 0, 0), {5: 3})
-COLD_MS = START + 3 * HOUR
+COLD_MS = START + 3 * HOUR + 15 * MINUTE
 """From here on the first hour may leave memory."""
 OVER_MS = START + (72 + 1 + 24) * HOUR
 
@@ -82,20 +83,23 @@ def with_cold_hour(cells: Mapping[CellKey, Cell]) -> Worker:
     return worker
 
 
-def test_an_hour_leaves_memory_two_hours_after_its_end_by_the_watermark() -> None:
-    #   START     +1 h                +3 h
-    #   [--- hour ---)                 |
-    #                 [--- 2 h: hot ---)  cold
+def test_an_hour_leaves_memory_in_four_turns_after_its_end_by_the_watermark() -> None:
+    #   START     +1 h                 +2.5 h            +3.25 h
+    #   [--- hour ---)                    |                  |
+    #                 [--- 1.5 h: hot ----) a quarter each 15 min: cold
+    many = {CLICK._replace(event=f"e{number}"): ONE for number in range(400)}
     worker = Worker()
-    worker.flush({CLICK: ONE}, COLD_MS - 1)
-    worker.checkpoint()
-    worker.flush({}, COLD_MS - 1)
-    assert worker.table.in_memory == 1
-    worker.flush({}, COLD_MS)
-    worker.checkpoint()
-    worker.flush({}, COLD_MS)
-    assert worker.table.in_memory == 0
-    assert worker.contents() == {CLICK: ONE}
+    worker.flush(many, START)
+    left = []
+    for minutes in (149, 150, 165, 180, 195):
+        worker.checkpoint()
+        worker.flush({}, START + minutes * MINUTE)
+        left.append(len(many) - worker.table.in_memory)
+    assert left[0] == 0
+    assert left[-1] == len(many)
+    turns = [after - before for before, after in pairwise(left)]
+    assert all(70 < turn < 130 for turn in turns), "memory goes down as evenly as it went up"
+    assert worker.contents() == many
 
 
 def test_what_no_checkpoint_has_saved_stays_in_memory() -> None:
