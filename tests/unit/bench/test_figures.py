@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from rtexp.bench.accounting import Calibration, calibrate, machine_cpu_seconds, usage
+from rtexp.bench.accounting import Calibration, Usage, calibrate, machine_cpu_seconds, usage
 from rtexp.bench.cpu import CpuFigures, checkpoint_seconds_for, has_enough_checkpoints
 from rtexp.bench.live import percentile
 from rtexp.bench.memory import MemoryFigures, UsersFigures
 from rtexp.bench.profile import hottest
 from rtexp.bench.recovery import IS_LIVE, REWINDS, RewindMeter
 from rtexp.bench.report import plain, table
-from rtexp.bench.soak import SoakFigures
+from rtexp.bench.soak import SAMPLES, SoakFigures, least_rss_mb
 from rtexp.engine import task
 from rtexp.errors import FatalError
 
@@ -69,6 +69,15 @@ def test_memory_that_is_kept_is_not() -> None:
 
 def test_what_a_process_takes_while_it_warms_up_counts_for_nothing() -> None:
     assert soak(10, 50, 200, 200, 200, 200, 200, 200).is_flat
+
+
+async def test_of_a_minute_the_least_counts_process_by_process() -> None:
+    samples = iter([(20.0, 5.0), (10.0, 7.0), *[(30.0, 6.0)] * SAMPLES])
+
+    def used() -> dict[str, Usage]:
+        return {name: Usage(0.0, mb, mb) for name, mb in zip(("a", "b"), next(samples), strict=True)}
+
+    assert await least_rss_mb(used, 0.0) == {"a": 10.0, "b": 5.0}
 
 
 def test_the_hottest_stages_and_functions_come_first_with_their_share(tmp_path: Path) -> None:
