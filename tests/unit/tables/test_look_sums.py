@@ -243,6 +243,19 @@ def test_a_period_page_says_nothing_of_buckets_that_are_open_for_others_only(sum
     assert pages_of(sums, pages)[key] == pages_of(alone)[key]
 
 
+def test_a_page_says_nothing_of_buckets_that_no_look_leaves_out_any_more(sums: LookSums) -> None:
+    begun = ("feed", START + 7 * MINUTE)
+    last = clicked(*begun, "t", START + 8 * BUCKET)  # begins within the period and ends after it
+    end_ms = begun[1] + 2 * HOUR + SETTLE
+    later = make_sums()
+    for each in (sums, later):
+        count(each, last, watermark_ms=end_ms)
+    count(later, clicked("zoo", START + 2 * HOUR, "t", START + 9 * BUCKET))
+    count(later, watermark_ms=end_ms + HOUR)
+    key = b"sums/t/feed/%d" % begun[1]
+    assert pages_of(later)[key] == pages_of(sums)[key]
+
+
 def test_names_with_slashes_have_pages_of_their_own(sums: LookSums) -> None:
     count(sums, clicked("a/b", 1, "t", START), clicked("a", 1, "t", START), clicked("a%2Fb", 1, "t", START))
     assert len({key for key in pages_of(sums) if key.startswith(b"sums/t/")}) == 3
