@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
-from sqlalchemy import select
 
-from rtexp.errors import UsageError
+from rtexp.commands.results import refuse_unknown
+from rtexp.commands.text_table import iso_time, printable
 from rtexp.store.audit import audit_period
 from rtexp.store.engine import opened, reading
 from rtexp.store.looks import read_look_inputs, read_looks
 from rtexp.store.migrate import check_revision
 from rtexp.store.plans import read_plans
-from rtexp.store.schema import experiments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,19 +73,12 @@ def _audits(connection: Connection, experiment: str) -> Iterator[PeriodAudit]:
         known = True
         yield audit_period(start_ms, plans.get(start_ms), of_period, [])
     if not known and not plans:
-        _refuse_unknown(connection, experiment)
-
-
-def _refuse_unknown(connection: Connection, experiment: str) -> None:
-    if connection.execute(select(experiments.c.id).where(experiments.c.name == experiment)).first() is None:
-        raise UsageError(
-            f"there is no experiment {_printable(experiment)}: `rtexp export cells` shows the names that were counted"
-        )
+        refuse_unknown(connection, experiment)
 
 
 def _lines(found: PeriodAudit) -> Iterator[str]:
     yield (
-        f"period from {_iso_time(found.period_start_ms)}: {found.looks_agreeing} of {found.looks} looks agree, "
+        f"period from {iso_time(found.period_start_ms)}: {found.looks_agreeing} of {found.looks} looks agree, "
         f"{found.verdicts_agreeing} of {found.verdicts} verdicts"
     )
     yield from (f"  {_line(one)}" for one in found.disagreements)
@@ -96,26 +87,16 @@ def _lines(found: PeriodAudit) -> Iterator[str]:
 def _line(one: Disagreement) -> str:
     where = [] if one.look is None else [f"look {one.look}"]
     if one.comparison is not None:
-        where.append(" ".join(map(_printable, one.comparison)))
+        where.append(" ".join(map(printable, one.comparison)))
     return ", ".join(
         [*where, f"{one.column}: stored {_value(one.stored)}, recomputed {_value(one.recomputed)}"]
     )
 
 
-def _iso_time(at_ms: int) -> str:
-    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
-    return at.isoformat(timespec="milliseconds" if at_ms % 1000 else "seconds").replace("+00:00", "Z")
-
-
 def _value(value: object) -> str:
     if value is None:
         return "nothing"
-    return _printable(value) if isinstance(value, str) else repr(value)
-
-
-def _printable(name: str) -> str:
-    """Return a name for a line of text; one with line breaks and the like in quotes, escaped."""
-    return name if name.isprintable() and name else json.dumps(name)
+    return printable(value) if isinstance(value, str) else repr(value)
 
 
 def _as_object(experiment: str, audits: list[PeriodAudit], *, agrees: bool) -> dict[str, Any]:

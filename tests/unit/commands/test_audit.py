@@ -274,7 +274,7 @@ def test_periods_are_audited_one_by_one(rtexp: CommandLine, database: SqliteFile
 def test_an_unknown_experiment_is_wrong_usage(rtexp: CommandLine) -> None:
     ended = rtexp("audit", "fee")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("rtexp: there is no experiment fee: ")
+    assert ended.err.startswith("rtexp: there is no experiment `fee`: ")
 
 
 def test_help_ends_with_an_example(rtexp: CommandLine) -> None:
