@@ -179,7 +179,9 @@ def lift(effect: Effect, critical_z: float) -> Lift | Undefined:
     quotient = treatment / control
     std_error = math.sqrt(effect.variance_treatment + effect.variance_control * quotient**2) / abs(control)
     value = effect.difference / control
-    g = critical**2 * effect.variance_control / control**2
+    # Multiplied, as a power of a float raises an error where this is infinite: the bound of a test of two users may be.
+    root_g = critical * math.sqrt(effect.variance_control) / control
+    g = root_g * root_g
     if g >= _UNBOUNDED_FROM:
         return Lift(value, std_error, None, None, None, Reason.CONTROL_MEAN_NEAR_ZERO)
     if g < _DELTA_BELOW:

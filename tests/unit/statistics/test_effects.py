@@ -214,3 +214,11 @@ def test_where_everybody_acted_information_is_as_if_one_had_not() -> None:
     assert of(actors(5, 5)) == 100.0
     assert of(actors(4, 5)) == 90.0
     assert information(Metric.PROPENSITY, actors(1, 1), actors(0, 0)) == 1.0
+
+
+def test_a_bound_that_hardly_any_users_could_pass_leaves_the_lift_without_an_interval() -> None:
+    found = effect(Metric.VOLUME, Counts(2, 3, 5, 2), Counts(2, 4, 8, 2))
+    assert isinstance(found, Effect)
+    shown = lift(found, 37.0)
+    assert isinstance(shown, Lift)
+    assert (shown.low, shown.high, shown.reason) == (None, None, Reason.CONTROL_MEAN_NEAR_ZERO)
