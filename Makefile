@@ -42,12 +42,15 @@ demo: setup ## Run everything on this machine on generated events (SECONDS=60: e
 
 test: unit properties servers ## Run every ring of tests, one fault run included
 
-# Side by side, as both wait most of the time: for sessions to end, for intervals to pass.
-servers: setup mariadb ## Run both rings that need servers, side by side
-	@faults=$$(mktemp); \
-	$(PYTEST) tests/faults --timeout 600 >"$$faults" 2>&1 & running=$$!; \
-	failed=0; $(PYTEST) tests/integration --timeout 300 || failed=1; \
-	wait $$running || failed=1; cat "$$faults"; rm -f "$$faults"; exit $$failed
+# Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass.
+servers: setup mariadb ## Run both rings that need servers, in three parts side by side
+	@said=$$(mktemp -d); failed=0; running=(); \
+	start() { $(PYTEST) "$${@:2}" >"$$said/$$1" 2>&1 & running+=($$!); }; \
+	start faults tests/faults --timeout 600; \
+	start pipeline tests/integration/test_pipeline.py --timeout 300; \
+	$(PYTEST) tests/integration --ignore tests/integration/test_pipeline.py --timeout 300 || failed=1; \
+	for part in "$${running[@]}"; do wait "$$part" || failed=1; done; \
+	cat "$$said/pipeline" "$$said/faults"; rm -rf "$$said"; exit $$failed
 
 check: lint types imports unit properties ## Run what needs no server: lint, types, import contracts, unit, properties
 
