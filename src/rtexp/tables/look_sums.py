@@ -39,7 +39,7 @@ _NEVER = 1 << 62
 
 
 class _SumsPage(msgspec.Struct, array_like=True, frozen=True):
-    """The series of one period, and what their open buckets hold."""
+    """The series of one period."""
 
     experiment: str
     period_start_ms: int
@@ -49,10 +49,16 @@ class _SumsPage(msgspec.Struct, array_like=True, frozen=True):
     events: list[str]
     totals: bytes
     """int64, shape (series, 5)."""
-    open_buckets: list[int]
-    """Those that the next look leaves out, and in which something of this period was counted."""
-    open_counts: bytes
-    """int64, shape (open buckets, series, 5)."""
+
+
+class _OpenPage(msgspec.Struct, array_like=True, frozen=True):
+    """What a bucket that the next look leaves out holds of one period; a page each, as a straggler may leave many."""
+
+    experiment: str
+    period_start_ms: int
+    bucket: int
+    counts: bytes
+    """int64, shape (series, 5), in the order of the period's page."""
 
 
 class _ExposuresPage(msgspec.Struct, array_like=True, frozen=True):
@@ -67,6 +73,7 @@ class _ExposuresPage(msgspec.Struct, array_like=True, frozen=True):
 
 
 _SUMS_LAYOUT: PageLayout[_SumsPage] = PageLayout("buckets", 1, _SumsPage)
+_OPEN_LAYOUT: PageLayout[_OpenPage] = PageLayout("buckets", 1, _OpenPage)
 _EXPOSURES_LAYOUT: PageLayout[_ExposuresPage] = PageLayout("buckets", 1, _ExposuresPage)
 _FROZEN_LAYOUT: PageLayout[FrozenSums] = PageLayout("buckets", 1, FrozenSums)
 _KEPT_LAYOUT: PageLayout[bool] = PageLayout("buckets", 1, bool)
@@ -75,7 +82,7 @@ _KEPT_LAYOUT: PageLayout[bool] = PageLayout("buckets", 1, bool)
 class _PeriodSums:
     """One period: its series by number, exposures by bucket, and the next time at which it is frozen."""
 
-    __slots__ = ("changed_days", "days", "exposures", "next_at_ms", "series")
+    __slots__ = ("changed_days", "days", "exposures", "next_at_ms", "open_pages", "series")
 
     def __init__(self, next_at_ms: int) -> None:
         self.series: list[int] = []
@@ -84,6 +91,8 @@ class _PeriodSums:
         self.days: set[int] = set()
         """Of `exposures`: those that have a page."""
         self.changed_days: set[int] = set()
+        self.open_pages: set[int] = set()
+        """Buckets that have a page of their own."""
         self.next_at_ms = next_at_ms
 
 
@@ -291,7 +300,11 @@ class LookSums:
                 counts[number : number + 1] = 0
         self._free += period.series
         self._changed.discard(key)
-        self._gone += [_sums_key(key), *(_exposures_key(key, day) for day in period.days)]
+        self._gone += [
+            _sums_key(key),
+            *(_exposures_key(key, day) for day in period.days),
+            *(_open_key(key, bucket) for bucket in period.open_pages),
+        ]
 
     # -- pages ----------------------------------------------------------------------------------------------
 
@@ -306,6 +319,7 @@ class LookSums:
         for key in changed:
             period = self._periods[key]
             yield self._sums_page(key, period)
+            yield from self._open_pages(key, period)
             days, period.changed_days = sorted(period.changed_days), set()
             for day in days:
                 yield _exposures_page(key, day, period)
@@ -317,24 +331,27 @@ class LookSums:
     def _sums_page(self, key: Period, period: _PeriodSums) -> Page:
         series = np.array(period.series, np.int64)
         names = [name for number in period.series if (name := self._names[number])]
-        # Only what this period's next looks leave out, whatever is open for the sake of others: else a page would
-        # say something else after a reload, which knows the open buckets by their pages alone.
-        counts = {
-            bucket: self._open_bucket(bucket)[series]
-            for bucket in sorted(self._open)
-            if self._is_left_out(bucket, key, period)
-        }
-        buckets = [bucket for bucket, found in counts.items() if found.any()]
         body = _SumsPage(
             *key,
             period.next_at_ms,
             [name[2] for name in names],
             [name[3] for name in names],
             self._totals[series].astype("<i8").tobytes(),
-            buckets,
-            b"".join(counts[bucket].astype("<i8").tobytes() for bucket in buckets),
         )
         return Page(_sums_key(key), _SUMS_LAYOUT.encode(body))
+
+    def _open_pages(self, key: Period, period: _PeriodSums) -> Iterator[Page]:
+        # Only what this period's next looks leave out, whatever is open for the sake of others: else pages would
+        # say something else after a reload, which knows the open buckets by their pages alone.
+        series = np.array(period.series, np.int64)
+        before, period.open_pages = period.open_pages, set()
+        for bucket in sorted(self._open):
+            counts = self._open_bucket(bucket)[series]
+            if self._is_left_out(bucket, key, period) and counts.any():
+                period.open_pages.add(bucket)
+                body = _OpenPage(*key, bucket, counts.astype("<i8").tobytes())
+                yield Page(_open_key(key, bucket), _OPEN_LAYOUT.encode(body))
+        yield from (Page(_open_key(key, bucket), None) for bucket in sorted(before - period.open_pages))
 
     def _is_left_out(self, bucket: int, key: Period, period: _PeriodSums) -> bool:
         """Tell whether the next look of a period leaves a bucket out; the last one leaves out none."""
@@ -350,6 +367,8 @@ class LookSums:
             self.frozen.setdefault((frozen.experiment, frozen.period_start_ms), []).append(frozen)
         elif key.startswith(PREFIX + b"e/"):
             self._load_exposures(_EXPOSURES_LAYOUT.decode(key, value))
+        elif key.startswith(PREFIX + b"u/"):
+            self._load_open(_OPEN_LAYOUT.decode(key, value))
         else:
             self._load_sums(_SUMS_LAYOUT.decode(key, value))
 
@@ -366,9 +385,11 @@ class LookSums:
         numbers = [self._number(*key, *names) for names in zip(body.groups, body.events, strict=True)]
         self._periods[key].next_at_ms = body.next_at_ms
         self._totals[numbers] = np.frombuffer(body.totals, "<i8").reshape(-1, _COUNTS)
-        counts = np.frombuffer(body.open_counts, "<i8").reshape(len(body.open_buckets), len(numbers), _COUNTS)
-        for bucket, mine in zip(body.open_buckets, counts, strict=True):
-            self._open_bucket(bucket)[numbers] = mine
+
+    def _load_open(self, body: _OpenPage) -> None:
+        period = self._periods[body.experiment, body.period_start_ms]  # its own page comes first, by its key
+        self._open_bucket(body.bucket)[period.series] = np.frombuffer(body.counts, "<i8").reshape(-1, _COUNTS)
+        period.open_pages.add(body.bucket)
 
     def _load_exposures(self, body: _ExposuresPage) -> None:
         key = (body.experiment, body.period_start_ms)
@@ -397,6 +418,10 @@ def _period_key(key: Period) -> bytes:
 
 def _sums_key(key: Period) -> bytes:
     return PREFIX + b"t/" + _period_key(key)
+
+
+def _open_key(key: Period, bucket: int) -> bytes:
+    return PREFIX + b"u/" + _period_key(key) + b"/%d" % bucket
 
 
 def _exposures_key(key: Period, day: int) -> bytes:

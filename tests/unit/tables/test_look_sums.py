@@ -231,6 +231,14 @@ def test_reloaded_sums_freeze_what_they_would_have_frozen(sums: LookSums) -> Non
     assert clicks(again) == {1: 1, 2: 11, 3: 111}
 
 
+def of_period(pages: dict[bytes, bytes], start_ms: int) -> dict[bytes, bytes]:
+    """The pages of feed's series and of its open buckets."""
+    period = b"/feed/%d" % start_ms
+    return {
+        key: page for key, page in pages.items() if key.startswith((b"sums/t" + period, b"sums/u" + period))
+    }
+
+
 def test_a_period_page_says_nothing_of_buckets_that_are_open_for_others_only(sums: LookSums) -> None:
     count(sums, click(0), click(1), watermark_ms=due(0))
     pages = pages_of(sums)
@@ -239,8 +247,9 @@ def test_a_period_page_says_nothing_of_buckets_that_are_open_for_others_only(sum
     alone = make_sums()
     count(alone, click(0), click(1), watermark_ms=due(0))
     count(alone, click(0))
-    key = b"sums/t/feed/%d" % START
-    assert pages_of(sums, pages)[key] == pages_of(alone)[key]
+    only = of_period(pages_of(alone), START)
+    assert of_period(pages_of(sums, pages), START) == only
+    assert len(only) == 2, "its series, and one bucket that is open"
 
 
 def test_a_page_says_nothing_of_buckets_that_no_look_leaves_out_any_more(sums: LookSums) -> None:
@@ -252,8 +261,16 @@ def test_a_page_says_nothing_of_buckets_that_no_look_leaves_out_any_more(sums: L
         count(each, last, watermark_ms=end_ms)
     count(later, clicked("zoo", START + 2 * HOUR, "t", START + 9 * BUCKET))
     count(later, watermark_ms=end_ms + HOUR)
-    key = b"sums/t/feed/%d" % begun[1]
-    assert pages_of(later)[key] == pages_of(sums)[key]
+    assert of_period(pages_of(later), begun[1]) == of_period(pages_of(sums), begun[1])
+
+
+def test_a_bucket_that_no_look_leaves_out_any_more_loses_its_page(sums: LookSums) -> None:
+    count(sums, click(0), click(1), watermark_ms=due(0))
+    open_page = b"sums/u/feed/%d/%d" % (START, START + BUCKET)
+    pages = pages_of(sums)
+    assert open_page in pages
+    count(sums, watermark_ms=due(1) + BUCKET)
+    assert {page.key: page.value for page in sums.changed_pages()}[open_page] is None
 
 
 def test_names_with_slashes_have_pages_of_their_own(sums: LookSums) -> None:
