@@ -27,7 +27,9 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     directory = options.directory or Path(tempfile.mkdtemp(prefix="rtexp-faults-"))
     print(f"seed {seed}, {options.seconds:.0f} s; data and logs in {directory}", flush=True)
-    looks = asyncio.run(_looks(directory / "looks", seed))
+    # The broker is started outside of an event loop: it runs one of its own meanwhile.
+    with PrivateBroker(directory / "looks" / "kafka") as broker:
+        looks = asyncio.run(_looks(directory / "looks", broker.address, seed))
     report = asyncio.run(RandomRun(directory / "random", seed, seconds=options.seconds, say=_say).run())
     print(report)
     assert report.comparison is not None
@@ -39,9 +41,8 @@ def main() -> int:
     return 1 if report.comparison.differing or lines else 0
 
 
-async def _looks(directory: Path, seed: int) -> LooksComparison:
-    with PrivateBroker(directory / "kafka") as broker:
-        report = await LooksRun(directory, broker.address, seed, KILLS, _say).run()
+async def _looks(directory: Path, broker: str, seed: int) -> LooksComparison:
+    report = await LooksRun(directory, broker, seed, KILLS, _say).run()
     print(report, flush=True)
     assert report.comparison is not None
     return report.comparison

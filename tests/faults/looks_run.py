@@ -157,7 +157,7 @@ class LooksRun:
             assert self.worker.exits[-1] == -signal.SIGKILL
         self.worker.start()
         self.report.kills[kind] += 1
-        self.say(f"{self.report.kills.total()} killed {kind}, {self.report.looks_seen[-1]} looks in SQL")
+        self.say(f"{self.report.kills.total()} killed {kind}, {self._looks()} looks in SQL")
 
     async def _end(self) -> None:
         assert await asyncio.to_thread(self.worker.end, signal.SIGKILL) == -signal.SIGKILL

@@ -202,10 +202,7 @@ class Evaluator:
         """Keep what the next look can go on from; of too many, those that were used longest ago are left."""
         self._carried[key] = evaluator
         self._carried.move_to_end(key)
-        while (
-            len(self._carried) > 1
-            and sum(len(e.comparisons) for e in self._carried.values()) > COMPARISONS_CARRIED
-        ):
+        while len(self._carried) > 1 and sum(e.size for e in self._carried.values()) > COMPARISONS_CARRIED:
             self._carried.popitem(last=False)
 
     def _wait_for_plan(self, period: Period, waiting: Iterable[FrozenSums], sums: LookSums) -> None:

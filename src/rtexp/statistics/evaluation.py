@@ -122,6 +122,11 @@ class PeriodEvaluator:
         self._comparisons = [self._comparison(key, known.get(key) or ComparisonHistory()) for key in keys]
 
     @property
+    def size(self) -> int:
+        """How many comparisons there are."""
+        return len(self._comparisons)
+
+    @property
     def comparisons(self) -> dict[ComparisonKey, ComparisonHistory]:
         """What the next look needs of each comparison."""
         return {comparison.key: comparison.history for comparison in self._comparisons}
