@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
@@ -41,6 +43,8 @@ PLAN_WAIT_MS = 10_000
 of whoever took it may be wrong by this much."""
 COMPARISONS_CARRIED = 12_000
 """Of all periods together, what is carried from look to look: some 20 KB each. The others are computed anew."""
+SHORT_SECONDS = 0.005
+"""A look that takes this long stops counting for no longer than a batch does: it needs no thread."""
 
 
 class EvaluateState(Protocol):
@@ -93,7 +97,7 @@ class Evaluator:
         self._topics = topics
         self._now_ms = now_ms
         # By source too: a partition that was lost and came back has a state of its own.
-        self._carried: OrderedDict[tuple[EvaluateSource, Period], PeriodEvaluator] = OrderedDict()
+        self._carried: OrderedDict[tuple[EvaluateSource, Period], _Carried] = OrderedDict()
         self._unplanned: dict[Period, int] = {}
         """When sums of periods without a plan were first seen, epoch ms."""
         self._warned_of: set[Period] = set()
@@ -114,10 +118,20 @@ class Evaluator:
         for source in sources:
             async with source.between_flushes() as state:
                 due = [] if state is None else list(self._due(state))
+            done = _Round()
             for item in due:
-                if not await self._evaluate(source, item):
+                if not await self._evaluate(source, item, done):
                     break
-                evaluated += 1
+            if done.looks:
+                self._log.info(
+                    "looks_evaluated",
+                    partition=source.partition,
+                    looks=done.looks,
+                    comparisons=done.comparisons,
+                    alerts=done.alerts,
+                    cpu_ms=round(done.cpu_seconds * 1000),
+                )
+            evaluated += done.looks
         return evaluated
 
     def waiting(self, state: EvaluateState) -> int:
@@ -144,17 +158,18 @@ class Evaluator:
                 else:
                     break  # later ones wait for a later snapshot, too
 
-    async def _evaluate(self, source: EvaluateSource, due: _Due) -> bool:
+    async def _evaluate(self, source: EvaluateSource, due: _Due, done: _Round) -> bool:
         """Evaluate one look and hand it to its task; False if that isn't live any more."""
         frozen, plan = due.frozen, due.plan
         period = (frozen.experiment, frozen.period_start_ms)
-        evaluator = self._carried.get((source, period))
-        if evaluator is None:
+        carried = self._carried.get((source, period))
+        if carried is None:
             async with source.between_flushes() as state:
                 if state is None:
                     return False
                 known, comparisons = state.looks.history(period)
             evaluator = PeriodEvaluator(*period, plan, period=known, comparisons=comparisons)
+            carried = _Carried(evaluator)
         given = look_input(
             frozen,
             due.look,
@@ -163,8 +178,8 @@ class Evaluator:
             shares=self._book.shares(frozen.experiment),
             bucket_ms=plan.bucket_minutes * 60_000,
         )
-        # In a thread, so that the worker goes on counting: a look may take a second.
-        outcome, cpu_seconds = await asyncio.to_thread(_look, evaluator, given, self._now_ms())
+        outcome = await carried.look(given, self._now_ms())
+        evaluator = carried.evaluator
         async with source.between_flushes() as state:
             if state is None:
                 self._carried.pop((source, period), None)
@@ -174,15 +189,10 @@ class Evaluator:
                 outputs = self._outputs(source.partition, outcome)
                 state.looks.note(look, evaluator.period, evaluator.comparisons, outputs)
             state.sums.drop(frozen)
-        self._carry((source, period), evaluator)
-        self._log.info(
-            "look_evaluated",
-            experiment=frozen.experiment,
-            look=due.look,
-            comparisons=len(outcome.records),
-            alerts=len(outcome.edges),
-            cpu_ms=round(cpu_seconds * 1000),
-        )
+        self._carry((source, period), carried)
+        done.note(outcome, carried.cpu_seconds)
+        for edge in outcome.edges:
+            self._log.info("alert", kind=edge.kind, experiment=frozen.experiment, look=due.look)
         return True
 
     def _outputs(self, partition: int, outcome: LookOutcome) -> list[Output]:
@@ -198,11 +208,14 @@ class Evaluator:
         ]
         return results + alerts
 
-    def _carry(self, key: tuple[EvaluateSource, Period], evaluator: PeriodEvaluator) -> None:
+    def _carry(self, key: tuple[EvaluateSource, Period], carried: _Carried) -> None:
         """Keep what the next look can go on from; of too many, those that were used longest ago are left."""
-        self._carried[key] = evaluator
+        self._carried[key] = carried
         self._carried.move_to_end(key)
-        while len(self._carried) > 1 and sum(e.size for e in self._carried.values()) > COMPARISONS_CARRIED:
+        while (
+            len(self._carried) > 1
+            and sum(c.evaluator.size for c in self._carried.values()) > COMPARISONS_CARRIED
+        ):
             self._carried.popitem(last=False)
 
     def _wait_for_plan(self, period: Period, waiting: Iterable[FrozenSums], sums: LookSums) -> None:
@@ -221,8 +234,40 @@ class Evaluator:
             sums.drop(frozen)
 
 
-def _look(evaluator: PeriodEvaluator, given: LookInput, evaluated_ms: int) -> tuple[LookOutcome, float]:
-    """Return what a look gives, and the CPU seconds that it took of this thread."""
-    started = time.thread_time()
-    outcome = evaluator.look(given, evaluated_ms=evaluated_ms, version=__version__)
-    return outcome, time.thread_time() - started
+class _Carried:
+    """What a period's next look goes on from, and how long its last one took."""
+
+    def __init__(self, evaluator: PeriodEvaluator) -> None:
+        self.evaluator = evaluator
+        self.cpu_seconds = inf
+        """Of the last look; one after a restart may be long."""
+
+    async def look(self, given: LookInput, evaluated_ms: int) -> LookOutcome:
+        """Evaluate a look: in a thread, so that the worker goes on counting, unless the last one was short."""
+        if self.cpu_seconds > SHORT_SECONDS:
+            return await asyncio.to_thread(self._look, given, evaluated_ms)
+        await asyncio.sleep(0)  # many short ones are long as well
+        return self._look(given, evaluated_ms)
+
+    def _look(self, given: LookInput, evaluated_ms: int) -> LookOutcome:
+        started = time.thread_time()
+        outcome = self.evaluator.look(given, evaluated_ms=evaluated_ms, version=__version__)
+        self.cpu_seconds = time.thread_time() - started
+        return outcome
+
+
+@dataclass
+class _Round:
+    """What one round evaluated of a partition."""
+
+    looks: int = 0
+    comparisons: int = 0
+    alerts: int = 0
+    cpu_seconds: float = 0.0
+
+    def note(self, outcome: LookOutcome, cpu_seconds: float) -> None:
+        """Count a look."""
+        self.looks += 1
+        self.comparisons += len(outcome.records)
+        self.alerts += len(outcome.edges)
+        self.cpu_seconds += cpu_seconds

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 60.0
-COLLECT_SECONDS = 10.0
-"""Between two runs of the cycle collector: some milliseconds each, for what is live then."""
+COLLECT_SECONDS = 30.0
+"""Between two runs of the cycle collector: up to 100 ms each, for what is live then."""
 
 MakeState = TypeVar("MakeState", bound="Callable[[int], PartitionState]")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -198,13 +199,15 @@ class BucketsTable:
 
     def mark_published(self, cells: Iterable[UnpublishedCell]) -> None:
         """Note that SQL has these; what has changed since it was handed out stays unpublished."""
-        published = self._hot.published
+        rows, revisions = [], []
         for cell in cells:
             row = self._hot.row_of.get(cell.key)
             if row is not None:
-                published[row] = max(int(published[row]), cell.revision)
+                rows.append(row)
+                revisions.append(cell.revision)
             else:  # not in memory; or handed out twice, and forgotten after the first time
                 self._cold.mark_published(PageId.of(cell.key))
+        np.maximum.at(self._hot.published, np.array(rows, np.int64), np.array(revisions, np.int64))
 
     # -- leaving memory -----------------------------------------------------------------------------------
 
@@ -218,13 +221,18 @@ class BucketsTable:
         if not self._may_evict:
             return
         self._may_evict = False
-        for page in [page for page in self._hot.pages if self._is_over(page) and self._hot.is_saved(page)]:
-            cells, is_published = len(self._hot.pages[page]), self._hot.is_published(page)
-            self._cold.put(page, Cold(cells, self._hot.forget(page), is_published))
+        over = [page for page in self._hot.pages if self._is_over(page)]
+        leaving = list(compress(over, self._hot.are_saved(over)))
+        cells = [len(self._hot.pages[page]) for page in leaving]
+        published = self._hot.are_published(leaving)
+        chunks = self._hot.forget(leaving)
+        for page, known in zip(leaving, map(Cold, cells, chunks, published), strict=True):
+            self._cold.put(page, known)
         self._hot.compact()
 
     def _is_over(self, page: PageId) -> bool:
-        return page.hour_start_ms + HOUR_MS + HOT_MS + _turn(page) * TURN_MS <= self.watermark_ms
+        over_ms = self.watermark_ms - (page.hour_start_ms + HOUR_MS + HOT_MS)
+        return over_ms >= 0 and over_ms >= _turn(page) * TURN_MS
 
     # -- expiry -------------------------------------------------------------------------------------------
 
@@ -244,9 +252,9 @@ class BucketsTable:
         cold = _by_period(self._cold.of_periods(over))
         for period in over:
             in_memory, others = hot.get(period, []), cold.get(period, [])
-            if all(map(self._hot.is_published, in_memory)) and all(map(self._cold.is_published, others)):
+            if all(self._hot.are_published(in_memory)) and all(map(self._cold.is_published, others)):
                 del self._newest_bucket_ms[period]
-                self._gone += [(page, self._hot.forget(page)) for page in in_memory]
+                self._gone += zip(in_memory, self._hot.forget(in_memory), strict=True)
                 self._gone += [(page, self._cold.take(page).chunks) for page in others]
 
     def _can_change_no_more(self, period: Period) -> bool:

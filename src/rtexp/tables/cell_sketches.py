@@ -9,6 +9,8 @@ import numpy as np
 from rtexp.core import sketches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from rtexp.core.sketches import Entries, Registers
@@ -26,9 +28,12 @@ class CellSketches:
 
     def __init__(self, lg_k: int) -> None:
         self._lg_k = lg_k
-        self._sparse: dict[int, Entries] = {}
+        self._stored: dict[int, bytes] = {}
+        """Sketches whose entries are shorter than their registers, in their stored form.
+
+        That is what is wanted of nearly every merged sketch, more than once: for SQL, and whenever its page is saved.
+        """
         self._dense: dict[int, Registers] = {}
-        """Sketches whose registers are shorter than their entries."""
         self._waiting: list[NDArray[np.uint64]] = []
         self._waiting_entries = 0
 
@@ -43,28 +48,29 @@ class CellSketches:
 
     def sketch(self, row: int) -> Entries:
         """Return the sketch of a row."""
-        self._settle()
-        if (registers := self._dense.get(row)) is not None:
-            return sketches.from_dense(registers)
-        return self._sparse.get(row, _NOBODY)
+        return sketches.from_bytes(self.stored(row), self._lg_k)
 
     def stored(self, row: int) -> bytes:
         """Return the sketch of a row in its stored form, as `rtexp.core.sketches.to_bytes` makes it."""
-        self._settle()
+        if self._waiting:
+            self._settle()
+        if (stored := self._stored.get(row)) is not None:
+            return stored
         if (registers := self._dense.get(row)) is not None:
             return sketches.registers_to_bytes(registers, self._lg_k)
-        return sketches.sketch_to_bytes(self._sparse.get(row, _NOBODY), self._lg_k)
+        return sketches.sketch_to_bytes(sketches.no_entries(), self._lg_k)
 
-    def remove(self, row: int) -> None:
-        """Empty the sketch of a row, so that the row can be given to another cell."""
+    def remove(self, rows: Iterable[int]) -> None:
+        """Empty the sketches of some rows, so that the rows can be given to other cells."""
         self._settle()
-        self._sparse.pop(row, None)
-        self._dense.pop(row, None)
+        for row in rows:
+            self._stored.pop(row, None)
+            self._dense.pop(row, None)
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give every row that has a sketch another number: ``numbers[row]``."""
         self._settle()
-        self._sparse = {int(numbers[row]): entries for row, entries in self._sparse.items()}
+        self._stored = {int(numbers[row]): stored for row, stored in self._stored.items()}
         self._dense = {int(numbers[row]): registers for row, registers in self._dense.items()}
 
     def _settle(self) -> None:
@@ -77,31 +83,32 @@ class CellSketches:
         keys.sort()
         owners = keys >> _ROW_SHIFT
         rows = owners[np.append([True], owners[1:] != owners[:-1])].tolist()
-        resting = {row: self._sparse[row] for row in rows if row in self._sparse}
+        resting = {row: self._stored[row] for row in rows if row in self._stored}
         if resting:
-            of_resting = np.repeat(list(resting), [len(entries) for entries in resting.values()])
-            keys = np.concatenate((keys, _keys(of_resting, np.concatenate(list(resting.values())))))
+            bodies = [sketches.entries_in(stored) for stored in resting.values()]
+            sizes = [len(body) // sketches.ENTRY_BYTES for body in bodies]
+            of_resting = np.repeat(np.array(list(resting), np.int64), sizes)
+            keys = np.concatenate((keys, _keys(of_resting, np.frombuffer(b"".join(bodies), "<u4"))))
             keys.sort(kind="stable")  # two sorted runs: it merges them
         # Entries are ordered by register, then rank: the last of each (row, register) has its greatest rank.
         registers = keys >> _INDEX_SHIFT
         keys = keys[np.append(registers[1:] != registers[:-1], [True])]
-        starts = np.searchsorted(keys, np.array(rows, np.uint64) << _ROW_SHIFT)
-        entries = (keys & _ENTRY).astype(np.uint32)
-        for row, mine in zip(rows, np.split(entries, starts[1:]), strict=True):
-            self._rest(row, mine)
+        bounds = [*np.searchsorted(keys, np.array(rows, np.uint64) << _ROW_SHIFT).tolist(), len(keys)]
+        entries = (keys & _ENTRY).astype("<u4")
+        body, size = entries.tobytes(), sketches.ENTRY_BYTES
+        for row, begin, end in zip(rows, bounds, bounds[1:], strict=False):
+            if row not in self._dense and sketches.is_sparse(end - begin, self._lg_k):
+                self._stored[row] = sketches.sparse_to_bytes(body[size * begin : size * end], self._lg_k)
+            else:
+                self._rest_dense(row, entries[begin:end])
 
-    def _rest(self, row: int, entries: Entries) -> None:
+    def _rest_dense(self, row: int, entries: Entries) -> None:
+        found = sketches.dense(entries, self._lg_k)
         if (registers := self._dense.get(row)) is not None:
-            np.maximum(registers, sketches.dense(entries, self._lg_k), out=registers)
-        elif entries.nbytes >= 1 << self._lg_k:
-            self._sparse.pop(row, None)
-            self._dense[row] = sketches.dense(entries, self._lg_k)
+            np.maximum(registers, found, out=registers)
         else:
-            # A copy: a slice would keep the whole sort in memory for as long as any of its rows rests.
-            self._sparse[row] = entries.copy()
-
-
-_NOBODY = sketches.no_entries()
+            self._stored.pop(row, None)
+            self._dense[row] = found
 
 
 def _keys(rows: NDArray[np.int64], entries: Entries) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ from rtexp.tables.cell_pages import COUNTS, PageId, StoredCell
 from rtexp.tables.cell_sketches import CellSketches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -92,41 +92,57 @@ class HotCells:
             entries = sketches.from_bytes(cell.sketch, self._lg_k)
             self.sketches.add(np.full(len(entries), row, np.int64), entries)
 
-    def is_saved(self, page: PageId) -> bool:
-        """Tell whether all cells of a page stand in it as it was last written."""
-        rows = self.pages[page]
-        return bool(np.all(self.changed[rows] <= self.saved[rows]))
+    def are_saved(self, pages: Sequence[PageId]) -> list[bool]:
+        """Tell of each page whether all of its cells stand in it as it was last written."""
+        return self._unchanged_since(self.saved, pages)
 
-    def is_published(self, page: PageId) -> bool:
-        """Tell whether SQL has all cells of a page."""
-        rows = self.pages[page]
-        return bool(np.all(self.changed[rows] <= self.published[rows]))
+    def are_published(self, pages: Sequence[PageId]) -> list[bool]:
+        """Tell of each page whether SQL has all of its cells."""
+        return self._unchanged_since(self.published, pages)
+
+    def _unchanged_since(self, column: NDArray[np.int64], pages: Sequence[PageId]) -> list[bool]:
+        # All pages in one step: numpy takes 3 us for the rows of a page of its own.
+        rows, sizes = self._rows(pages)
+        unchanged = self.changed[rows] <= column[rows]
+        return np.logical_and.reduceat(unchanged, np.cumsum(sizes) - sizes).tolist() if pages else []
+
+    def _rows(self, pages: Sequence[PageId]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of some pages, one page after the other, and how many each has; a page has at least one."""
+        rows = [self.pages[page] for page in pages]
+        return np.array([row for of_page in rows for row in of_page], np.int64), np.array(
+            [len(of_page) for of_page in rows], np.int64
+        )
 
     def encode(self, page: PageId) -> Iterator[Page]:
         """Yield the chunks of a page, and tombstones for those that it has no longer."""
-        chunks = cell_pages.encode(page, map(self._stored, self.pages[page]))
+        chunks = cell_pages.encode(page, self._stored(page))
         yield from (Page(page.key(number), chunk) for number, chunk in enumerate(chunks))
         # Another cell may fit a chunk better than the ones before did, so that there are fewer now.
         before = self._chunks.get(page, 0)
         self._chunks[page] = len(chunks)
         yield from (Page(page.key(number), None) for number in range(len(chunks), before))
 
-    def _stored(self, row: int) -> StoredCell:
-        key = self.key(row)
-        counts = self.counts[row].tolist()
-        return StoredCell(key.bucket_start_ms, key.group, counts, self.sketches.stored(row))
+    def _stored(self, page: PageId) -> Iterator[StoredCell]:
+        rows = self.pages[page]
+        # All counts in one step: numpy takes 1 us for a row of its own.
+        for row, counts in zip(rows, self.counts[rows].tolist(), strict=True):
+            key = self.key(row)
+            yield StoredCell(key.bucket_start_ms, key.group, counts, self.sketches.stored(row))
 
-    def forget(self, page: PageId) -> int:
-        """Take a page's rows back, and return in how many chunks the store has it."""
-        rows = self.pages.pop(page)
-        for row in rows:
+    def forget(self, pages: Sequence[PageId]) -> list[int]:
+        """Take some pages' rows back, and return of each in how many chunks the store has it."""
+        rows, _ = self._rows(pages)
+        freed = rows.tolist()
+        for row in freed:
             del self.row_of[self.key(row)]
             self._keys[row] = None
-            self.sketches.remove(row)
+        for page in pages:
+            del self.pages[page]
+        self.sketches.remove(freed)
         for column in (self.counts, self.changed, self.saved, self.published):
             column[rows] = 0
-        self._free += rows
-        return self._chunks.pop(page, 0)
+        self._free += freed
+        return [self._chunks.pop(page, 0) for page in pages]
 
     def compact(self) -> None:
         """Give memory back if few rows are used; cells get other rows then."""

@@ -268,8 +268,12 @@ class LookSums:
         waiting.remove(frozen)
         if not waiting:
             del self.frozen[key]
-        self._frozen_changes[_frozen_key(frozen)] = None
-        self._dropped.add(key)
+        page_key = _frozen_key(frozen)
+        if self._frozen_changes.get(page_key) is not None:
+            del self._frozen_changes[page_key]  # no checkpoint has it
+        else:
+            self._frozen_changes[page_key] = None
+            self._dropped.add(key)
 
     def ended_before(self, at_ms: int) -> list[Period]:
         """Return the periods that ended by then and of which nothing frozen waits, here or in a checkpoint.

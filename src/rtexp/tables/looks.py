@@ -7,13 +7,13 @@ finds them evaluated.
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from rtexp.engine.api import Page
+from rtexp.errors import StateError
 from rtexp.statistics.histories import ComparisonHistory, ComparisonKey, PeriodHistory
 from rtexp.statistics.looks import LookInput, LookRecord
 from rtexp.tables.pages import PageLayout
@@ -28,6 +28,8 @@ PREFIX = b"looks/"
 _PERIOD, _COMPARISONS, _ROWS = (PREFIX + kind for kind in (b"p/", b"c/", b"r/"))
 RECORDS_PER_PAGE = 400
 """Of 1 KB at most: a page has to fit into a record of Kafka."""
+COMPARISONS_BYTES = 100_000
+"""A page of histories is cut when it has grown to this."""
 
 
 class EvaluatedLook(NamedTuple):
@@ -52,12 +54,13 @@ class _PeriodPage(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _ComparisonsPage(msgspec.Struct, array_like=True, frozen=True):
-    """All comparisons of one group and event."""
+    """Some comparisons of one period; pages are numbered from 0."""
 
     experiment: str
     period_start_ms: int
     keys: list[ComparisonKey]
-    histories: list[ComparisonHistory]
+    histories: list[msgspec.Raw]
+    """Each a `ComparisonHistory`, encoded by itself: so a page is cut by what they take."""
 
 
 class _RowsPage(msgspec.Struct, array_like=True, frozen=True):
@@ -102,8 +105,7 @@ class LookLedger:
             return None, {}
         comparisons: dict[ComparisonKey, ComparisonHistory] = {}
         for key, value in self._comparisons.get(period, {}).items():
-            page = _COMPARISONS_LAYOUT.decode(key, value)
-            comparisons |= dict(zip(page.keys, page.histories, strict=True))
+            comparisons |= _histories(_COMPARISONS_LAYOUT.decode(key, value))
         return msgspec.structs.replace(found), comparisons
 
     def note(
@@ -118,9 +120,11 @@ class LookLedger:
         key = (first.experiment, first.period_start_ms)
         self._periods[key] = msgspec.structs.replace(period)
         self._journal[_PERIOD + _name(key)] = _PERIOD_LAYOUT.encode(_PeriodPage(*key, period))
-        pages = self._comparisons.setdefault(key, {})
-        for page_key, value in _comparison_pages(key, comparisons):
-            pages[page_key] = self._journal[page_key] = value
+        pages = dict(_comparison_pages(key, comparisons))
+        # Histories of another length may be cut into fewer pages than the ones before were.
+        self._journal |= dict.fromkeys(self._comparisons.get(key, ()))
+        self._journal |= pages
+        self._comparisons[key] = pages
         look_id = LookId(*key, look.given.look)
         self._unpublished[look_id] = look
         self._journal |= dict(_rows_pages(look_id, look))
@@ -187,9 +191,8 @@ class LookLedger:
             page = _PERIOD_LAYOUT.decode(key, value)
             self._periods[page.experiment, page.period_start_ms] = page.history
         elif key.startswith(_COMPARISONS):
-            comparisons = _COMPARISONS_LAYOUT.decode(
-                key, value
-            )  # now, as a damaged one must be found on load
+            comparisons = _COMPARISONS_LAYOUT.decode(key, value)
+            _histories(comparisons)  # now, as what can't be read must be found on load
             of_period = self._comparisons.setdefault(
                 (comparisons.experiment, comparisons.period_start_ms), {}
             )
@@ -216,15 +219,29 @@ def _name(period: Period) -> bytes:
     return f"{quote(period[0], safe='')}/{period[1]}".encode()
 
 
+def _histories(page: _ComparisonsPage) -> dict[ComparisonKey, ComparisonHistory]:
+    decode = msgspec.msgpack.Decoder(ComparisonHistory).decode
+    try:
+        return dict(zip(page.keys, map(decode, page.histories), strict=True))
+    except msgspec.DecodeError as exc:
+        raise StateError(f"a page of comparisons of {page.experiment!r} can't be decoded: {exc}") from exc
+
+
 def _comparison_pages(
     period: Period, comparisons: Mapping[ComparisonKey, ComparisonHistory]
 ) -> Iterator[tuple[bytes, bytes]]:
-    ordered = sorted(comparisons.items())
-    for (group, event), found in groupby(ordered, key=lambda item: item[0][:2]):
-        items = list(found)
-        body = _ComparisonsPage(*period, [key for key, _ in items], [history for _, history in items])
-        place = f"/{quote(group, safe='')}/{quote(event, safe='')}".encode()
-        yield _COMPARISONS + _name(period) + place, _COMPARISONS_LAYOUT.encode(body)
+    keys: list[ComparisonKey] = []
+    histories: list[msgspec.Raw] = []
+    size = number = 0
+    last = len(comparisons)
+    for position, (key, history) in enumerate(sorted(comparisons.items()), start=1):
+        keys.append(key)
+        histories.append(msgspec.Raw(msgspec.msgpack.encode(history)))
+        size += len(bytes(histories[-1]))
+        if size >= COMPARISONS_BYTES or position == last:
+            page_key = _COMPARISONS + _name(period) + b"/%d" % number
+            yield page_key, _COMPARISONS_LAYOUT.encode(_ComparisonsPage(*period, keys, histories))
+            keys, histories, size, number = [], [], 0, number + 1
 
 
 def _rows_key(look_id: LookId, chunk: int) -> bytes:

@@ -11,6 +11,7 @@ from rtexp.engine.api import Page
 from rtexp.errors import StateError, UnsupportedVersion
 from rtexp.records import partials
 from rtexp.settings import PipelineSettings, Settings, SketchSettings, StatisticsSettings
+from rtexp.tables import look_sums
 
 TOPIC = "rtexp.partials"
 HOUR = 3_600_000
@@ -105,11 +106,23 @@ def test_sums_of_a_period_that_is_over_are_forgotten_once_a_checkpoint_has_no_lo
     apply(state, watermark_ms=0, cells={CLICK: ONE})
     apply(state, watermark_ms=OVER_MS)
     assert len(state.sums) == 1, "its looks wait"
+    list(state.changed_pages())
     evaluate_all(state)
     apply(state, watermark_ms=OVER_MS + HOUR)
-    assert len(state.sums) == 1, "a checkpoint may have its looks"
+    assert len(state.sums) == 1, "a checkpoint has its looks"
     list(state.changed_pages())
     apply(state, watermark_ms=OVER_MS + 2 * HOUR)
+    assert len(state.sums) == 0
+
+
+def test_sums_that_were_evaluated_before_a_checkpoint_had_them_leave_no_page_and_no_tombstone(
+    state: MergeState,
+) -> None:
+    apply(state, watermark_ms=0, cells={CLICK: ONE})
+    apply(state, watermark_ms=OVER_MS)
+    evaluate_all(state)
+    assert not [page for page in state.changed_pages() if page.key.startswith(look_sums.FROZEN_PREFIX)]
+    apply(state, watermark_ms=OVER_MS + HOUR)
     assert len(state.sums) == 0
 
 

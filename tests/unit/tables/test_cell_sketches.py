@@ -33,5 +33,5 @@ def test_nobodys_stored_form_is_that_of_no_entries() -> None:
 def test_a_row_that_was_given_back_is_empty() -> None:
     made = CellSketches(LG_K)
     made.add(np.zeros(SPARSE, np.int64), entries_of(range(SPARSE)))
-    made.remove(0)
+    made.remove([0])
     assert made.stored(0) == CellSketches(LG_K).stored(0)
