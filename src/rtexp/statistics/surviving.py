@@ -12,6 +12,7 @@ from math import ceil, exp, isfinite, pi, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import scipy.linalg  # noqa: F401 - `roots_legendre` would import it at the first look, which takes 0.2 s
 from scipy.special import ndtr, ndtri, roots_legendre
 
 from rtexp.statistics.spending import Sides  # noqa: TC001 - a field's type

@@ -9,7 +9,7 @@ import numpy as np
 from rtexp.core import sketches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +46,14 @@ class CellSketches:
         if self._waiting_entries > WAITING_ENTRIES:
             self._settle()
 
+    def load(self, row: int, stored: bytes) -> None:
+        """Take over the sketch of a row that has none, in its stored form; StateError if it can't be read."""
+        entries = sketches.from_bytes(stored, self._lg_k)
+        if sketches.is_sparse(len(entries), self._lg_k):
+            self._stored[row] = stored
+        else:
+            self._dense[row] = sketches.dense(entries, self._lg_k)
+
     def sketch(self, row: int) -> Entries:
         """Return the sketch of a row."""
         return sketches.from_bytes(self.stored(row), self._lg_k)
@@ -60,12 +68,20 @@ class CellSketches:
             return sketches.registers_to_bytes(registers, self._lg_k)
         return sketches.sketch_to_bytes(sketches.no_entries(), self._lg_k)
 
-    def remove(self, rows: Iterable[int]) -> None:
+    def remove(self, rows: Sequence[int]) -> None:
         """Empty the sketches of some rows, so that the rows can be given to other cells."""
-        self._settle()
+        if rows and self._any_waits(rows):
+            self._settle()
         for row in rows:
             self._stored.pop(row, None)
             self._dense.pop(row, None)
+
+    def _any_waits(self, rows: Sequence[int]) -> bool:
+        """Tell whether something is to be merged into one of some rows: hardly ever, as cells that rest are removed."""
+        is_asked = np.zeros(max(rows) + 1, np.bool_)
+        is_asked[rows] = True
+        owners = (keys >> _ROW_SHIFT for keys in self._waiting)
+        return any(bool(is_asked[found[found < len(is_asked)]].any()) for found in owners)
 
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Give every row that has a sketch another number: ``numbers[row]``."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtexp.core import sketches
 from rtexp.engine.api import Page
 from rtexp.tables import cell_pages
 from rtexp.tables.cell_pages import COUNTS, PageId, StoredCell
@@ -35,7 +34,6 @@ class HotCells:
     """
 
     def __init__(self, lg_k: int) -> None:
-        self._lg_k = lg_k
         self.row_of: dict[tuple[str, int, str, str, int], int] = {}
         """By cell; a `CellKey` or a plain tuple finds it."""
         self.pages: dict[PageId, list[int]] = {}
@@ -89,8 +87,7 @@ class HotCells:
             self.counts[row] = cell.counts
             self.changed[row] = self.saved[row] = LOADED
             self.published[row] = published
-            entries = sketches.from_bytes(cell.sketch, self._lg_k)
-            self.sketches.add(np.full(len(entries), row, np.int64), entries)
+            self.sketches.load(row, cell.sketch)
 
     def are_saved(self, pages: Sequence[PageId]) -> list[bool]:
         """Tell of each page whether all of its cells stand in it as it was last written."""

@@ -35,3 +35,34 @@ def test_a_row_that_was_given_back_is_empty() -> None:
     made.add(np.zeros(SPARSE, np.int64), entries_of(range(SPARSE)))
     made.remove([0])
     assert made.stored(0) == CellSketches(LG_K).stored(0)
+
+
+@pytest.mark.parametrize("users", [SPARSE, DENSE])
+def test_a_row_that_is_given_back_while_entries_wait_for_it_and_others_is_empty_and_they_are_whole(
+    users: int,
+) -> None:
+    made = CellSketches(LG_K)
+    for row in (0, 1, 2):
+        made.add(np.full(users, row, np.int64), entries_of(range(users)))
+    made.remove([1])
+    assert made.stored(1) == CellSketches(LG_K).stored(1)
+    assert made.stored(0) == made.stored(2) == sketches.to_bytes(entries_of(range(users)), LG_K)
+
+
+def test_entries_that_wait_for_other_rows_outlive_the_removal_of_one() -> None:
+    made = CellSketches(LG_K)
+    made.add(np.zeros(SPARSE, np.int64), entries_of(range(SPARSE)))
+    made.stored(0)
+    made.add(np.full(SPARSE, 7, np.int64), entries_of(range(SPARSE)))
+    made.remove([0])
+    made.add(np.zeros(1, np.int64), entries_of(range(1)))
+    assert made.stored(0) == sketches.to_bytes(entries_of(range(1)), LG_K)
+    assert made.stored(7) == sketches.to_bytes(entries_of(range(SPARSE)), LG_K)
+
+
+@pytest.mark.parametrize("users", [SPARSE, DENSE])
+def test_a_loaded_sketch_is_merged_with_what_comes_after(users: int) -> None:
+    made = CellSketches(LG_K)
+    made.load(4, sketches.to_bytes(entries_of(range(users)), LG_K))
+    made.add(np.full(10, 4, np.int64), entries_of(range(users, users + 10)))
+    assert made.stored(4) == sketches.to_bytes(entries_of(range(users + 10)), LG_K)
