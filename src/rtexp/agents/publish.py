@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from structlog.typing import FilteringBoundLogger
 
+    from rtexp.agents.freshness import Freshness
     from rtexp.engine.pace import Pace
     from rtexp.store.looks import LookInputRow, LookRow
 
@@ -44,6 +45,8 @@ class Changed(NamedTuple):
     """Next offset of the partials partition; all below is counted in ``rows`` or was handed out before."""
     more: bool
     """Whether changed cells remain that aren't in ``rows``."""
+    watermark_ms: int = 0
+    """All that arrived before this time is counted below ``position``; 0: not known yet."""
 
 
 class PublishedLook(NamedTuple):
@@ -96,17 +99,19 @@ class Publisher:
         pace: Pace | None = None,
         interval_seconds: float = INTERVAL_SECONDS,
         limit_rows: int = LIMIT_ROWS,
+        freshness: Freshness | None = None,
     ) -> None:
         """``sources`` returns those of the partitions that are owned and ready at the call.
 
         ``pace`` tells how long to wait between rounds: a worker that is busy catching up writes a cell that goes on
-        changing less often. Without one it is always ``interval_seconds``.
+        changing less often. Without one it is always ``interval_seconds``. ``freshness`` is told of what SQL has.
         """
         self._engine = engine
         self._sources = sources
         self._interval_seconds = interval_seconds
         self._pace = pace
         self._limit_rows = limit_rows
+        self._freshness = freshness
         self._published: dict[int, int] = {}
         self._is_slow = False
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -128,6 +133,8 @@ class Publisher:
         sources = list(self._sources())
         owned = {source.partition for source in sources}
         self._published = {p: position for p, position in self._published.items() if p in owned}
+        if self._freshness is not None:
+            self._freshness.keep(owned)
         written = 0
         try:
             while sources:
@@ -153,6 +160,8 @@ class Publisher:
         if not part.more:
             # Not before: until the last part is in SQL, some cell that the position counts isn't.
             self._published[source.partition] = max(part.position, self._published.get(source.partition, 0))
+            if self._freshness is not None:
+                self._freshness.published(source.partition, part.watermark_ms)
         return part
 
     async def _publish_looks(self, source: PublishSource) -> None:

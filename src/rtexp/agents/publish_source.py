@@ -65,7 +65,8 @@ class TaskSource:
             cells = table.rows_to_publish(limit)
             self._handed_out = table, cells
             more = table.unpublished > len(cells)
-        return Changed([_row(cell, position) for cell in cells], position, more)
+            watermark_ms = table.watermark_ms
+        return Changed([_row(cell, position) for cell in cells], position, more, watermark_ms)
 
     async def looks(self, limit: int) -> Sequence[PublishedLook]:
         """Return looks that SQL lacks, as of the last commit."""

@@ -36,14 +36,20 @@ class StatusReporter:
         tasks: Callable[[], Iterable[TaskStatus]],
         details: Callable[[TaskStatus], Mapping[str, Any]],
         send: Callable[[Output], Awaitable[None]],
+        process: Callable[[], records.Process | None] = lambda: None,
     ) -> None:
-        """``details`` adds what the engine doesn't know of a task; ``send`` returns once delivered."""
+        """Report of ``tasks``, as they are at each call.
+
+        ``details`` adds what the engine doesn't know of a task, ``process`` what the system says of this process;
+        ``send`` returns once delivered.
+        """
         self._job = job
         self._worker = worker
         self._topic = topic
         self._tasks = tasks
         self._details = details
         self._send = send
+        self._process = process
         self._sent: dict[bytes, tuple[object, float]] = {}
         self._log = structlog.get_logger(__name__)
 
@@ -78,7 +84,14 @@ class StatusReporter:
             at_ms=int(time.time() * 1000),
             ready=all(task.ready for task in tasks),
             inputs={
-                name: records.Input(source.position, source.end, source.held_rows, source.watermark_ms)
+                name: records.Input(
+                    source.position,
+                    source.end,
+                    source.held_rows,
+                    source.watermark_ms,
+                    source.rewind_done,
+                    source.rewind_total,
+                )
                 for task in tasks
                 for name, source in task.inputs.items()
             },
@@ -87,4 +100,5 @@ class StatusReporter:
                 **{task.agent: {"phase": task.phase, **task.details} for task in tasks},
                 **own_details,
             },
+            process=self._process(),
         )

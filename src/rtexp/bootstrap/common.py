@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from rtexp.agents.own_process import OwnProcess
 from rtexp.agents.report_status import StatusReporter
 from rtexp.engine.config import EngineConfig
 from rtexp.engine.failstop import die
@@ -52,6 +53,8 @@ def report_status(
     sender = _Sender(client_options(settings.kafka))
 
     async def report() -> None:
+        # Made here, as the data directory is final only once the app has started.
+        process = OwnProcess(app.directory, _url(app))
         reporter = StatusReporter(
             job=job,
             worker=worker_name(app.directory),
@@ -59,6 +62,7 @@ def report_status(
             tasks=app.task_status,
             details=details,
             send=sender.send,
+            process=process.measure,
         )
         while not app.should_stop:
             await reporter.run_once()
@@ -70,6 +74,11 @@ def report_status(
     app.task(report)
     app.on_before_shutdown.connect(close, weak=False)
     return sender.send
+
+
+def _url(app: EngineApp) -> str:
+    """Return where the worker serves pages; empty while its app has no web server."""
+    return str(app.conf.canonical_url) if app.boot_strategy.enable_web else ""
 
 
 def worker_name(directory: Path) -> str:

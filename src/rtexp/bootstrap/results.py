@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from rtexp.agents import merge
 from rtexp.agents.evaluate import Evaluator, Topics
+from rtexp.agents.freshness import Freshness
 from rtexp.agents.metadata_reader import follow_snapshots
 from rtexp.agents.plan_book import PlanBook
 from rtexp.agents.publish import INTERVAL_SECONDS, Publisher
 from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
+from rtexp.agents.write_operations import OperationsWriter, follow_and_write
 from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.engine.app import EngineApp
 from rtexp.engine.pace import Pace
@@ -55,11 +57,17 @@ def create(settings: Settings) -> EngineApp:
         return merge.merge_state(settings, partition)
 
     sources = _Sources(app)
-    publisher = Publisher(engine, sources.current, pace=Pace(INTERVAL_SECONDS))
+    freshness = Freshness() if settings.pipeline.clock == "live" else None
+    publisher = Publisher(engine, sources.current, pace=Pace(INTERVAL_SECONDS), freshness=freshness)
     book = PlanBook()
     evaluator = Evaluator(book, sources.current, topics)
     published = _Published(publisher, evaluator, sources)
-    send = report_status(app, "results", settings, published.details)
+
+    def details(task: TaskStatus) -> dict[str, Any]:
+        delays = freshness.report(task.partition) if freshness else {}
+        return {**published.details(task), **({"delays": delays} if delays else {})}
+
+    send = report_status(app, "results", settings, details)
     metadata = MetadataSync(engine, settings, send)
 
     async def publish() -> None:
@@ -75,10 +83,15 @@ def create(settings: Settings) -> EngineApp:
     async def sync_metadata() -> None:
         await or_die("syncing metadata", _sync_metadata(app, metadata, settings))
 
+    async def write_operations() -> None:
+        writing = _write_operations(app, OperationsWriter(engine), settings)
+        await or_die("writing what the jobs do", writing)
+
     app.task(publish)
     app.task(read_metadata)
     app.task(evaluate)
     app.task(sync_metadata)
+    app.task(write_operations)
     return app
 
 
@@ -94,6 +107,19 @@ async def _sync_metadata(app: EngineApp, metadata: MetadataSync, settings: Setti
         except FatalError as exc:  # ingest waits meanwhile, so nothing is judged wrongly
             log.warning("snapshot_not_sent", error=str(exc))
         await asyncio.sleep(poll_seconds)
+
+
+async def _write_operations(app: EngineApp, writer: OperationsWriter, settings: Settings) -> None:
+    """Write on the leader, as `_sync_metadata` does; nothing counts on it, so it takes its time to begin."""
+    topic, connection = settings.kafka.topic, client_options(settings.kafka)
+
+    def is_leader() -> bool:
+        return not app.should_stop and app.owns(topic("partials"), 0)
+
+    while not app.should_stop:
+        if is_leader():
+            await follow_and_write(writer, connection, topic("status"), is_leader)
+        await asyncio.sleep(1.0)
 
 
 class _Sources:

@@ -42,6 +42,9 @@ class InputStatus:
     end: int
     held_rows: int
     watermark_ms: int
+    rewind_done: int = 0
+    """Offsets run again since the task was opened; equal to `rewind_total` once it is live."""
+    rewind_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class _Waiting(NamedTuple):
 class _Input:
     """Records of one input that were fetched and not yet applied."""
 
-    __slots__ = ("applied", "bytes", "end", "fetched", "mark", "rows", "waiting")
+    __slots__ = ("applied", "bytes", "end", "fetched", "mark", "rewind_to", "rows", "start", "waiting")
 
     def __init__(self, start: int, mark: int) -> None:
         self.fetched = start
@@ -75,6 +75,9 @@ class _Input:
         """Next offset after the last one that is in the state; or behind marks of transactions that follow it."""
         self.mark = mark
         """Next offset after the last one whose outputs are committed."""
+        self.start = start
+        self.rewind_to = max(start, mark)
+        """Both as they were when the task was opened."""
         self.end = -1
         self.waiting: deque[_Waiting] = deque()
         self.rows = 0
@@ -105,6 +108,11 @@ class _Input:
     def _pass_what_holds_nothing(self) -> None:
         if not self.waiting:
             self.applied = self.fetched
+
+    @property
+    def rewound(self) -> int:
+        """How many offsets have been run again since the task was opened."""
+        return min(self.applied, self.rewind_to) - self.start
 
     def forget_waiting(self) -> None:
         """Drop what was fetched but not applied; it will be fetched again."""
@@ -495,10 +503,11 @@ class PartitionTask:
         state = self._state.status()
         inputs = {
             f"{topic}/{self.partition}": InputStatus(
-                source.mark, source.end, source.rows, state.watermarks_ms.get(topic, 0)
+                source.mark, source.end, source.rows, state.watermarks_ms.get(topic, 0),
+                source.rewound, source.rewind_to - source.start,
             )
             for topic, source in self._inputs.items()
-        }
+        }  # fmt: skip
         details |= state.details
         details["oldest_held_ms"] = min(
             (source.waiting[0].written_ms for source in self._inputs.values() if source.waiting), default=None

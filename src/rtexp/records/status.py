@@ -25,6 +25,22 @@ class Input(msgspec.Struct, frozen=True):
     held_rows: int = 0
     """Rows read that wait for another input (or for metadata)."""
     watermark_ms: int = 0
+    rewind_done: int = 0
+    """Offsets run again since the partition was opened, of `rewind_total` between checkpoint and marker."""
+    rewind_total: int = 0
+
+
+class Process(msgspec.Struct, frozen=True):
+    """The process that a worker runs in, as of the report."""
+
+    started_ms: int
+    restarts: int
+    """How often it has been started again with this data directory, for whatever reason."""
+    rss_bytes: int
+    cpu_seconds: float
+    """Of all its threads, in user and kernel, since it started."""
+    url: str = ""
+    """Where it serves pages; empty: nowhere."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -42,7 +58,9 @@ class Status(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     """Absolute, exact: rows by reason (``actions/repeat``)."""
     details: dict[str, Any]
-    """What else the job says: ``snapshot_as_of_ms`` (ingest), ``published`` (results), sensors."""
+    """What else the job says: ``snapshot_as_of_ms`` (ingest), ``published``, ``delays`` (results), sensors."""
+    process: Process | None = None
+    """None from workers of before 0.3. Whoever doesn't know this field, or those of an input, reads past them."""
 
 
 def key_of(status: Status) -> bytes:

@@ -71,6 +71,10 @@ way, and a plan is known by the hash of its text."""
 CODE_LENGTH = 32
 """Of a metric, role, method, state or reason: words of ours, in ASCII."""
 NOTE_LENGTH = 255
+REASON_LENGTH = 64
+"""Of a counter: a kind of input and a reason, such as ``activations/unknown-experiment``."""
+WORKER_LENGTH = 96
+"""A host's name, of 64 bytes at most, and nine characters."""
 
 metadata = MetaData(
     naming_convention={  # a constraint without a name can't be dropped by a later migration
@@ -195,6 +199,59 @@ look_inputs = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 """The counts that each look used, of all groups and events: `cells` go on changing, these don't."""
+
+pipeline = Table(
+    "pipeline",
+    metadata,
+    Column("job", Name(CODE_LENGTH), primary_key=True),
+    Column("input", Name(TOPIC_BYTES), primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("worker", Name(WORKER_LENGTH), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("lag", BigInteger),
+    Column("watermark_ms", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("rewind_done", BigInteger, nullable=False),
+    Column("rewind_total", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+"""How far each input partition of each job is, as its newest owner said; ``lag`` is NULL until the end is known."""
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("job", Name(CODE_LENGTH), primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Name(REASON_LENGTH), primary_key=True),
+    Column("minute_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+"""Rows by reason: increments within the minute. ``sequence`` is the counter's total at the end of it."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", Name(WORKER_LENGTH), primary_key=True),
+    Column("job", Name(CODE_LENGTH), nullable=False),
+    Column("url", Name(NOTE_LENGTH), nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("rss_bytes", BigInteger, nullable=False),
+    Column("cpu_seconds", Double, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+"""Each process, as it last said; who says no more has an old ``updated_ms``."""
+
+freshness = Table(
+    "freshness",
+    metadata,
+    Column("minute_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("p50_ms", BigInteger, nullable=False),
+    Column("p99_ms", BigInteger, nullable=False),
+)
+"""From an action's arrival until it is surely in SQL; see `rtexp.agents.freshness`. No row: nothing was published."""
 
 incarnations = Table(
     "incarnations",

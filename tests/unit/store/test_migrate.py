@@ -80,16 +80,16 @@ def test_an_older_database_is_refused_with_both_revisions(
         (newer / "versions").mkdir(parents=True)
         for source in (MIGRATIONS / "env.py", *(MIGRATIONS / "versions").glob("*.py")):
             (newer / source.relative_to(MIGRATIONS)).write_text(source.read_text())
-        (newer / "versions" / "0003_next.py").write_text(
-            "from alembic import op\nrevision = '0003'\ndown_revision = '0002'\n"
+        (newer / "versions" / "0004_next.py").write_text(
+            "from alembic import op\nrevision = '0004'\ndown_revision = '0003'\n"
             "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
         )
         monkeypatch.setattr("rtexp.store.migrate.MIGRATIONS", newer)
         with pytest.raises(
-            StateError, match="revision 0002, this version needs 0003: run `rtexp db upgrade`"
+            StateError, match="revision 0003, this version needs 0004: run `rtexp db upgrade`"
         ):
             check_revision(engine)
-        assert upgrade(engine) == ("0002", "0003")
+        assert upgrade(engine) == ("0003", "0004")
         check_revision(engine)
 
 
