@@ -41,6 +41,8 @@ from rtexp.local.topics import create_topics
 from rtexp.local.truth import Rules
 from rtexp.records.snapshot import Allocation
 from rtexp.store.definitions import Experiment
+from rtexp.store.engine import opened, reading
+from rtexp.store.operations import read_counters, read_freshness, read_pipeline, read_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -685,3 +687,33 @@ async def test_an_experiment_created_seconds_after_its_first_activations_counts_
         (TREATMENT, "search"): [1, 1, 1, 0, 0],
         (CONTROL, ""): [0, 0, 0, 1, 0],
     }
+
+
+async def test_what_the_jobs_do_is_in_sql(live: Pipeline) -> None:
+    (user,) = users_of_partition("observed", 1, 1)
+    t = now_ms()
+    await live.send([action(user, t, "untracked"), action(user, t), action(user, t)])
+    await live.counted()
+    deadline_ms = now_ms() + 30_000
+    while True:
+        with opened(live.settings.store) as engine, reading(engine) as connection:
+            positions, workers = read_pipeline(connection), read_workers(connection)
+            dropped = {(row.job, row.reason) for row in read_counters(connection, since_ms=t - MINUTE_MS)}
+            fresh = read_freshness(connection)
+        if {("aggregate", "actions/repeat"), ("ingest", "actions/untracked")} <= dropped and fresh:
+            break
+        assert now_ms() < deadline_ms, (positions, workers, dropped, fresh)
+        await asyncio.sleep(0.2)
+    kafka, raw = live.settings.kafka, live.settings.actions.topic
+    topics = Counter((row.job, row.input) for row in positions)
+    assert topics["aggregate", kafka.topic("filtered-actions")] == PARTITIONS
+    assert topics["ingest", raw] == PARTITIONS
+    assert topics["results", kafka.topic("partials")] == OF_PARTITIONS
+    assert {(row.job, row.partitions) for row in workers} == {
+        ("ingest", 2 * PARTITIONS),
+        ("aggregate", PARTITIONS),
+        ("results", OF_PARTITIONS),
+    }
+    assert all(row.rss_bytes > 10_000_000 and row.cpu_seconds > 0 and row.url == "" for row in workers)
+    join_delay_ms = live.settings.pipeline.join_delay_seconds * 1000
+    assert all(join_delay_ms < row.p50_ms <= row.p99_ms < 60_000 for row in fresh), fresh

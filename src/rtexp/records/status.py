@@ -60,7 +60,7 @@ class Status(msgspec.Struct, frozen=True):
     details: dict[str, Any]
     """What else the job says: ``snapshot_as_of_ms`` (ingest), ``published``, ``delays`` (results), sensors."""
     process: Process | None = None
-    """None from workers of before 0.3. Whoever doesn't know this field, or those of an input, reads past them."""
+    """None from workers of an older version. Whoever doesn't know this field, or those of an input, reads past them."""
 
 
 def key_of(status: Status) -> bytes:

@@ -21,6 +21,7 @@ from rtexp.settings import StoreSettings
 from rtexp.store.cells import read_cells, upsert_cells
 from rtexp.store.engine import make_engine, opened, reading, writing, writing_alone
 from rtexp.store.migrate import check_revision, upgrade
+from rtexp.store.operations import remove_older
 from rtexp.store.schema import cells, metadata
 
 if TYPE_CHECKING:
@@ -187,8 +188,8 @@ async def test_a_password_that_changes_while_workers_run_is_read_again(
         assert "error 1045" in logs[0]["error"]
 
 
-def test_workers_read_insert_and_update_and_an_upgrade_makes_tables_too(sql_server: SqlServer) -> None:
-    upgrading = sql_server.database("SELECT, INSERT, UPDATE, CREATE, ALTER, INDEX, REFERENCES")
+def test_workers_change_rows_and_an_upgrade_makes_tables_too(sql_server: SqlServer) -> None:
+    upgrading = sql_server.database("SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, REFERENCES")
     user = f"'{upgrading.name}'@'%%'"
     with opened(upgrading.settings) as engine:
         upgrade(engine)
@@ -202,6 +203,8 @@ def test_workers_read_insert_and_update_and_an_upgrade_makes_tables_too(sql_serv
         assert asyncio.run(Publisher(engine, lambda: [table]).run_round()) == 2
         with writing_alone(engine) as connection:
             connection.execute(insert(metadata.tables["experiments"]).values(EXPERIMENT))
+        with writing(engine) as connection:
+            remove_older(connection, 0)
 
 
 EXPERIMENT = {"name": "feed", "control_group": "control", "created_at_ms": 0}

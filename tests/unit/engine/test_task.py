@@ -645,3 +645,23 @@ async def test_status_shows_positions_ends_and_held_rows(world: World, tmp_path:
     left, right = status.inputs["left/0"], status.inputs["right/0"]
     assert (left.position, left.end, left.held_rows, left.watermark_ms) == (1, 42, 0, 7)
     assert (right.position, right.held_rows) == (0, 1)
+
+
+async def test_status_shows_how_much_of_each_input_has_been_run_again(behind: World, tmp_path: Path) -> None:
+    def rewound(task: PartitionTask) -> dict[str, tuple[int, int]]:
+        return {name: (i.rewind_done, i.rewind_total) for name, i in task.status().inputs.items()}
+
+    task = await open_task(behind, tmp_path)
+    assert rewound(task) == {f"{LEFT}/0": (0, 3), f"{RIGHT}/0": (0, 1)}
+    task.feed(LEFT, records("c", "d", start=2))
+    await task.flush()
+    assert rewound(task) == {f"{LEFT}/0": (2, 3), f"{RIGHT}/0": (0, 1)}
+    task.feed(LEFT, records("e", start=4))
+    task.feed(RIGHT, records("x@0"))
+    await task.flush()
+    assert task.phase is Phase.LIVE
+    task.feed(LEFT, records("f", "g", start=5))
+    await task.flush()
+    assert rewound(task) == {f"{LEFT}/0": (3, 3), f"{RIGHT}/0": (1, 1)}, (
+        "it ends with what it was to run again"
+    )
