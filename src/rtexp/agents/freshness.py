@@ -61,10 +61,12 @@ class Freshness:
             del minutes[minute_ms]
 
     def keep(self, partitions: Collection[int]) -> None:
-        """Forget all other partitions: they are someone else's now, and if they come back they begin anew."""
+        """Begin anew with all other partitions, should they come back: others may publish them meanwhile.
+
+        What was measured of them stays true.
+        """
         for gone in set(self._watermarks_ms) - set(partitions):
             del self._watermarks_ms[gone]
-            self._minutes.pop(gone, None)
 
     def report(self, partition: int) -> dict[str, dict[str, float]]:
         """Return the newest minutes of a partition as a status carries them: weights by bin, by minute."""

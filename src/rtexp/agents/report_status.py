@@ -56,18 +56,19 @@ class StatusReporter:
     async def run_once(self) -> None:
         """Report; what can't be sent is said again at the next call."""
         try:
+            process = self._process()
             by_partition: dict[int, list[TaskStatus]] = {}
             for task in self._tasks():
                 by_partition.setdefault(task.partition, []).append(task)
             for tasks in by_partition.values():
-                await self._report(tasks)
+                await self._report(tasks, process)
         except FatalError as exc:
             self._log.warning("status_not_sent", error=str(exc))
 
-    async def _report(self, tasks: Sequence[TaskStatus]) -> None:
+    async def _report(self, tasks: Sequence[TaskStatus], process: records.Process | None) -> None:
         """Report of one partition, or of all agents that serve all partitions at once (-1)."""
         own_details = {name: value for task in tasks for name, value in self._details(task).items()}
-        status = self._status(tasks, own_details)
+        status = self._status(tasks, own_details, process)
         key, now = records.key_of(status), time.monotonic()
         said = (status.ready, status.inputs, status.counters, own_details)
         before, at = self._sent.get(key, (None, 0.0))
@@ -75,7 +76,9 @@ class StatusReporter:
             await self._send(Output(self._topic, 0, records.encode(status), key=key))
             self._sent[key] = said, now
 
-    def _status(self, tasks: Sequence[TaskStatus], own_details: Mapping[str, Any]) -> records.Status:
+    def _status(
+        self, tasks: Sequence[TaskStatus], own_details: Mapping[str, Any], process: records.Process | None
+    ) -> records.Status:
         return records.Status(
             version=records.VERSION,
             job=self._job,
@@ -100,5 +103,5 @@ class StatusReporter:
                 **{task.agent: {"phase": task.phase, **task.details} for task in tasks},
                 **own_details,
             },
-            process=self._process(),
+            process=process,
         )

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.unit.store.databases import cell_row, look_row
 
+from rtexp.agents.freshness import Freshness
 from rtexp.agents.publish import Changed, PublishedLook, Publisher
 from rtexp.errors import StateError, StoreUnavailable
 from rtexp.store.cells import CellRow, read_cells
@@ -61,7 +62,9 @@ class Table:
 
     async def changed(self, limit: int) -> Changed:
         buckets = list(self.dirty)[:limit]
-        handed_out = Changed([self.row(b) for b in buckets], self.position, len(self.dirty) > limit)
+        handed_out = Changed(
+            [self.row(b) for b in buckets], self.position, len(self.dirty) > limit, 1_000 * self.position
+        )
         self.before_return()
         return handed_out
 
@@ -380,3 +383,32 @@ async def test_looks_of_another_history_are_refused(engine: Engine) -> None:
     with pytest.raises(StateError, match="another history"):
         await Publisher(engine, lambda: [other]).run()
     assert looks_in_sql(engine) == ([1], [1])
+
+
+class Fresh(Freshness):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+
+    def published(self, partition: int, watermark_ms: int) -> None:
+        self.told.append((partition, watermark_ms))
+
+
+async def test_freshness_is_told_of_a_watermark_once_all_that_it_stands_for_is_in_sql(
+    store: Database, engine: Engine
+) -> None:
+    table, freshness = Table(3), Fresh()
+    publisher = Publisher(engine, lambda: [table], limit_rows=2, freshness=freshness)
+    table.count(*range(5))
+    with store.refusing_writes():
+        await publisher.run_round()
+    assert freshness.told == []
+    seen: list[tuple[int, int]] = []
+    table.before_return = lambda: seen.append((len(volumes(engine)), len(freshness.told)))
+    await publisher.run_round()
+    assert seen == [(0, 0), (2, 0), (4, 0)]
+    assert freshness.told == [(3, 1_000)]
+    await publisher.run_round()
+    assert freshness.told == [(3, 1_000)] * 2, "a watermark goes on without cells as well"
