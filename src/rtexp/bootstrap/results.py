@@ -16,7 +16,7 @@ from rtexp.agents.plan_book import PlanBook
 from rtexp.agents.publish import INTERVAL_SECONDS, Publisher
 from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
-from rtexp.agents.write_operations import OperationsWriter, follow_and_write
+from rtexp.agents.write_operations import WRITE_SECONDS, OperationsWriter, follow_and_write
 from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.engine.app import EngineApp
 from rtexp.engine.pace import Pace
@@ -119,7 +119,7 @@ async def _write_operations(app: EngineApp, writer: OperationsWriter, settings: 
     while not app.should_stop:
         if is_leader():
             await follow_and_write(writer, connection, topic("status"), is_leader)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(WRITE_SECONDS)
 
 
 class _Sources:

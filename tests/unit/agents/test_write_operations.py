@@ -23,6 +23,7 @@ from rtexp.store.operations import (
     read_workers,
     upsert_freshness,
 )
+from rtexp.store.schema import counters, pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +128,34 @@ async def test_the_next_leader_reads_the_topic_again_and_counts_nothing_twice(en
     with reading(engine) as connection:
         read = [row for row in read_counters(connection) if row.job == "ingest"]
     assert [(row.counted, row.sequence) for row in read] == [(100, 100), (150, 250)]
+
+
+async def test_the_next_leader_goes_on_where_compaction_has_left_only_the_newest_reports(
+    engine: Engine,
+) -> None:
+    def read(at_ms: int, count: int) -> Status:
+        return status("host-3", NOW_MS + at_ms, -1, job="ingest", counters={"actions/read": count})
+
+    first = await writer_of(engine, said(0, 3), read(0, 100))
+    await first.write()
+    second = await writer_of(engine, said(MINUTE_MS, 4), read(MINUTE_MS, 250), read(MINUTE_MS + 1, 260))
+    await second.write()
+    assert counts(engine) == {0: 3, 1: 1}
+    with reading(engine) as connection:
+        found = [row for row in read_counters(connection) if row.job == "ingest"]
+    assert [(row.counted, row.sequence) for row in found] == [(100, 100), (10, 110)]
+
+
+async def test_what_has_not_changed_is_not_written_again(engine: Engine) -> None:
+    writer = await writer_of(engine, said(0, 3))
+    await writer.write()
+    with writing(engine) as connection:
+        connection.execute(counters.update().values(count=99))
+        connection.execute(pipeline.update().values(position=99))
+    await writer.write()
+    assert counts(engine) == {0: 99}
+    with reading(engine) as connection:
+        assert [row.position for row in read_pipeline(connection)] == [99]
 
 
 async def test_what_is_older_than_a_day_is_removed_now_and_then(engine: Engine) -> None:
