@@ -24,8 +24,8 @@ def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 def test_an_upgrade_makes_the_tables_and_a_second_has_nothing_to_do(rtexp: CommandLine) -> None:
     first = rtexp("db", "upgrade")
     assert (first.code, first.err) == (0, "")
-    assert first.out == f"sqlite:///{rtexp.database} is at revision 0002 now (before: no tables)\n"
-    assert rtexp("db", "upgrade").out == f"sqlite:///{rtexp.database} is at revision 0002 already\n"
+    assert first.out == f"sqlite:///{rtexp.database} is at revision 0003 now (before: no tables)\n"
+    assert rtexp("db", "upgrade").out == f"sqlite:///{rtexp.database} is at revision 0003 already\n"
     with open_database(SqliteFile(rtexp.database), migrated=False) as engine:
         check_revision(engine)
 
@@ -34,7 +34,7 @@ def test_programs_get_json(rtexp: CommandLine) -> None:
     assert json.loads(rtexp("db", "upgrade", "--json").out) == {
         "url": f"sqlite:///{rtexp.database}",
         "before": None,
-        "after": "0002",
+        "after": "0003",
     }
 
 
