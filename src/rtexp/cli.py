@@ -31,7 +31,7 @@ class _Command(NamedTuple):
 COMMANDS = {
     "up": _Command(
         "rtexp.commands.up:up",
-        "Run everything on this machine: Kafka if none answers, tables, topics, workers.",
+        "Run everything on this machine: Kafka if none answers, tables, topics, workers, pages.",
     ),
     "demo": _Command(
         "rtexp.commands.demo:demo",
@@ -45,6 +45,10 @@ COMMANDS = {
     "results": _Command(
         "rtexp.commands.results:results",
         "Show the newest look of each comparison of an EXPERIMENT, or of all: its state, and the reason.",
+    ),
+    "web": _Command(
+        "rtexp.commands.web:web",
+        "Serve the pages and the API at [web] host and port, from what stands in SQL, until Ctrl-C.",
     ),
     "replay": _Command(
         "rtexp.commands.replay:replay",

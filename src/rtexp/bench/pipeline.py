@@ -214,6 +214,7 @@ async def running(
             workers=workers or dict.fromkeys(JOBS, 1),
             on_line=note,
             environ=environ,
+            pages=False,
         ) as supervisor:
             yield Bench(settings, supervisor, broker)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,75 +11,25 @@ from rtexp.commands.text_table import iso_time, printable, text_table
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import ramps_of
 from rtexp.statistics.plans import Plan, decoded, look_offsets_ms
-from rtexp.store.looks import LookRow, read_newest_looks
-from rtexp.store.metadata import periods, read_experiments
-from rtexp.store.plans import StoredPlan, read_plans
+from rtexp.store.views import find_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
     from rtexp.settings import Settings
-    from rtexp.store.definitions import Experiment
-
-
-class PeriodView(NamedTuple):
-    """One period, and where it stands."""
-
-    start_ms: int
-    end_ms: int
-    plan: StoredPlan | None
-    """None: not frozen, as it hasn't begun or no worker has seen it."""
-    looks: Sequence[LookRow]
-    """The newest of each comparison."""
-
-
-class View(NamedTuple):
-    """An experiment, its allocations, and its periods in order of time."""
-
-    experiment: Experiment
-    periods: Sequence[PeriodView]
+    from rtexp.store.plans import StoredPlan
+    from rtexp.store.views import PeriodView, View
 
 
 def read_view(connection: Connection, name: str, settings: Settings) -> View:
     """Return what SQL knows of an experiment; UsageError if there is none of this name."""
-    found = next((e for e in read_experiments(connection) if e.name == name), None)
+    found = find_view(connection, name, period_ms=settings.pipeline.period_hours * HOUR_MS)
     if found is None:
         refuse_unknown(connection, name)
         raise AssertionError("an experiment that is known is read")
-    looks: dict[int, list[LookRow]] = {}
-    for row in read_newest_looks(connection, experiment=name, every_period=True):
-        looks.setdefault(row.period_start_ms, []).append(row)
-    plans = {plan.period_start_ms: plan for plan in read_plans(connection, experiment=name)}
-    spans = periods(found, settings.pipeline.period_hours * HOUR_MS)
-    return View(
-        found, [PeriodView(start, end, plans.get(start), looks.get(start, [])) for start, end in spans]
-    )
-
-
-def as_object(view: View) -> dict[str, Any]:
-    """Return what JSON shows: the definition as YAML has it, and the periods with plan and newest looks."""
-    found = view.experiment
-    return {
-        "name": found.name,
-        "control": found.control,
-        "groups": list(found.groups),
-        "allocations": [
-            {"group": a.group, "percent": a.percent, "at_ms": a.at_ms} for a in found.allocations
-        ],
-        "plan": msgspec.json.decode(found.plan) if found.plan else {},
-        "periods": [
-            {
-                "start_ms": period.start_ms,
-                "end_ms": period.end_ms,
-                "plan_hash": period.plan.plan_hash if period.plan else None,
-                "plan": msgspec.json.decode(period.plan.plan) if period.plan else None,
-                "looks": [row._asdict() for row in period.looks],
-            }
-            for period in view.periods
-        ],
-    }
+    return found
 
 
 def as_text(view: View, now_ms: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from rtexp.commands.experiment_view import as_object, as_text, read_view
+from rtexp.commands.experiment_view import as_text, read_view
 from rtexp.commands.text_table import iso_time, printable
 from rtexp.core.buckets import HOUR_MS
 from rtexp.errors import UsageError
@@ -19,6 +19,7 @@ from rtexp.store.metadata import Loaded, load, periods, read_experiments
 from rtexp.store.migrate import check_revision
 from rtexp.store.planning import refuse_unequal_allocation
 from rtexp.store.plans import read_plans
+from rtexp.store.views import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,17 +8,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from rtexp.commands.export import write_csv
 from rtexp.commands.text_table import iso_time, printable, text_table
 from rtexp.errors import UsageError
-from rtexp.statistics.plans import decoded
 from rtexp.store.engine import opened, reading
 from rtexp.store.looks import LookRow, read_newest_looks
 from rtexp.store.metadata import experiment_names
 from rtexp.store.migrate import check_revision
-from rtexp.store.plans import stored_plans
+from rtexp.store.verdicts import plans_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,13 +69,13 @@ def results(
             )
             if not rows and experiment is not None:
                 refuse_unknown(connection, experiment)
-            plans = _plans(connection, rows)
-    verdicts = [_verdict(row, plans.get((row.experiment, row.period_start_ms))) for row in rows]
+            plans = plans_of(connection, rows)
+    verdicts = [verdict(row, plans.get((row.experiment, row.period_start_ms))) for row in rows]
     if as_json or form == "json":
-        objects = [row._asdict() | {"verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
+        objects = [row._asdict() | {"verdict": meant} for row, meant in zip(rows, verdicts, strict=True)]
         click.echo(json.dumps(objects, ensure_ascii=False, allow_nan=False, indent=2))
     elif form == "csv":
-        lines = ([*row, verdict] for row, verdict in zip(rows, verdicts, strict=True))
+        lines = ([*row, meant] for row, meant in zip(rows, verdicts, strict=True))
         with click.open_file("-", "w", encoding="utf-8") as file:
             write_csv(file, list(COLUMNS), lines)
     elif rows:
@@ -96,26 +94,6 @@ def refuse_unknown(connection: Connection, experiment: str) -> None:
             f"there is no experiment `{printable(experiment)}`: "
             + (f"known are {some}{more}" if known else "none is defined; `rtexp experiments load` adds some")
         )
-
-
-def _plans(connection: Connection, rows: Iterable[LookRow]) -> dict[tuple[str, int], Plan]:
-    keys = sorted({(row.experiment, row.period_start_ms) for row in rows})
-    plans = {}
-    for stored in stored_plans(connection, keys):
-        try:
-            plans[stored.experiment, stored.period_start_ms] = decoded(stored.plan.encode())
-        except msgspec.DecodeError:
-            continue  # that of a newer version; it only names here what is good
-    return plans
-
-
-def _verdict(row: LookRow, plan: Plan | None) -> str | None:
-    """Return whether a significant change is good or bad, None where nobody has said or there is none."""
-    direction = {"significant_gain": "up", "significant_drop": "down"}.get(row.state)
-    welcome = plan.good.get(row.event) if plan else None
-    if direction is None or welcome is None:
-        return None
-    return "good" if direction == welcome else "bad"
 
 
 def _tables(

@@ -14,6 +14,7 @@ from rtexp.local.merged_log import MergedLog
 from rtexp.local.signals import run_until_signalled
 from rtexp.local.supervisor import OWN_NAME
 from rtexp.local.system import JOBS, ONE_OF_EACH, local_system
+from rtexp.web.address import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +60,7 @@ class WorkerCounts(click.ParamType):
 )
 @click.pass_obj
 def up(context: Context, *, workers: Mapping[str, int]) -> None:
-    """Run everything on this machine: Kafka if none answers, tables, topics, workers.
+    """Run everything on this machine: Kafka if none answers, tables, topics, workers, pages.
 
     What dies is started again; Ctrl-C stops all of it cleanly. Data stays in the data directory.
 
@@ -80,5 +81,5 @@ async def _run(context: Context, workers: Mapping[str, int], log: Callable[[str,
     async with local_system(
         context.settings, context.config_path, workers=workers, on_line=log, environ=os.environ
     ):
-        log(OWN_NAME, "running; Ctrl-C stops")
+        log(OWN_NAME, f"running; pages at {address_of(context.settings.web)}; Ctrl-C stops")
         await asyncio.Event().wait()

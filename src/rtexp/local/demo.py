@@ -31,6 +31,7 @@ from rtexp.store.cells import read_cells
 from rtexp.store.definitions import Experiment
 from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
+from rtexp.web.address import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +90,9 @@ async def run_demo(stage: Stage) -> Verdict:
     shares_broker = await answers(alone.kafka)
     settings = demo_settings(stage.settings, stage.directory, shares_broker=True) if shares_broker else alone
     config_path = write_config(settings, stage.directory)
-    stage.say(f"starting; the workers' log is {stage.directory / LOG}")
+    stage.say(
+        f"starting; the workers' log is {stage.directory / LOG}, pages come at {address_of(settings.web)}"
+    )
     with (stage.directory / LOG).open("w", encoding="utf-8") as log:
         try:
             async with local_system(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from rtexp.errors import ConfigError, UsageError
+from rtexp.local.broker_files import free_port
 from rtexp.local.lock import LOCK_FILE, directory_lock
 from rtexp.local.topics import topics_of
 from rtexp.settings import (
@@ -22,6 +25,7 @@ from rtexp.settings import (
     Settings,
     StatisticsSettings,
     StoreSettings,
+    WebSettings,
     as_toml,
     client_options,
 )
@@ -62,7 +66,7 @@ def make_home(directory: Path) -> None:
 
 
 def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> Settings:
-    """Return a demo's settings: of the user's own, only the ports matter.
+    """Return a demo's settings: of the user's own, only the ports matter; another one if that of the pages is taken.
 
     On a broker that others use too, names are new for each demo: what an interrupted one left there can't matter.
     """
@@ -77,9 +81,18 @@ def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> S
         pipeline=PipelineSettings(clock="records"),
         metadata=MetadataSettings(poll_seconds=1.0),
         statistics=StatisticsSettings(alpha=ALPHA),
-        web=users.web,
+        web=WebSettings(port=_free(users.web.port)),
         data=DataSettings(directory=directory.resolve()),
     )
+
+
+def _free(port: int) -> int:
+    with suppress(OSError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        taken: int = probe.getsockname()[1]
+        return taken
+    return free_port()
 
 
 def write_config(settings: Settings, directory: Path) -> Path:

@@ -16,6 +16,7 @@ from rtexp.local.topics import create_topics
 from rtexp.settings import CONFIG_VARIABLE
 from rtexp.store.engine import opened
 from rtexp.store.migrate import upgrade
+from rtexp.web.address import read_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ JOBS = ("ingest", "aggregate", "results")
 ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(JOBS, 1)
 
 BROKER = "broker"
+WEB = "web"
 _WORKER_STAGE, _BROKER_STAGE = 0, 1
 # A clean stop takes a checkpoint; what can't end in time is killed, and rewinds at the next start.
 _WORKER_GRACE_SECONDS = 30.0
@@ -41,15 +43,21 @@ async def local_system(
     workers: Mapping[str, int] = ONE_OF_EACH,
     on_line: Callable[[str, str], None],
     environ: Mapping[str, str],
+    pages: bool = True,
 ) -> AsyncIterator[Supervisor]:
-    """Run broker and workers; the block begins when topics and tables exist and the workers were started.
+    """Run broker, workers and, with ``pages``, the web application.
+
+    The block begins when topics and tables exist and all of these were started.
 
     ``workers`` says how many of each job. They read ``config_path`` and ``environ`` again, so those must lead
     to ``settings``. ``on_line`` is the supervisor's. Whatever ends the block, or the start, stops all.
 
-    AlreadyRunning if another process holds the data directory; StoreUnavailable if Kafka or SQL can't be had;
+    ConfigError if the pages need a token and have none; AlreadyRunning if another process holds the data
+    directory; StoreUnavailable if Kafka or SQL can't be had;
     StateError if topics or tables are not as this version needs them.
     """
+    if pages:
+        read_token(settings.web, environ)  # better said now, once, than by a child that ends again and again
     with directory_lock(settings.data.directory):
         async with Supervisor(on_line) as supervisor:
             await _have_broker(settings, supervisor, on_line, environ)
@@ -59,6 +67,8 @@ async def local_system(
             on_line(OWN_NAME, f"tables: at revision {revision}")
             for child in _workers(settings, config_path, workers, environ):
                 supervisor.add(child)
+            if pages:
+                supervisor.add(_web(config_path, environ))
             yield supervisor
 
 
@@ -100,13 +110,27 @@ def _upgrade(settings: Settings) -> str:
         return upgrade(engine).after
 
 
+def _childs(environ: Mapping[str, str], config_path: Path | None) -> dict[str, str]:
+    # Lines must come when they are written, not when a buffer is full.
+    childs = {**environ, "PYTHONUNBUFFERED": "1"}
+    if config_path is not None:
+        childs[CONFIG_VARIABLE] = str(config_path.resolve())
+    return childs
+
+
+def _web(config_path: Path | None, environ: Mapping[str, str]) -> Child:
+    def command() -> Sequence[str]:
+        return [sys.executable, "-m", "rtexp", "web"]
+
+    return Child(
+        WEB, command, _childs(environ, config_path), stage=_WORKER_STAGE, grace_s=_WORKER_GRACE_SECONDS
+    )
+
+
 def _workers(
     settings: Settings, config_path: Path | None, workers: Mapping[str, int], environ: Mapping[str, str]
 ) -> list[Child]:
-    # Lines must come when they are written, not when a buffer is full.
-    environ = {**environ, "PYTHONUNBUFFERED": "1"}
-    if config_path is not None:
-        environ = {**environ, CONFIG_VARIABLE: str(config_path.resolve())}
+    environ = _childs(environ, config_path)
     return [
         Child(
             f"{job}-{number}",

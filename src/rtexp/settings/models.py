@@ -109,6 +109,18 @@ def _no_limit(minutes: float) -> float:
     return minutes
 
 
+def _bind_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", text):
+        raise ValueError("an address or name to listen at, such as 127.0.0.1 or ::1")
+    return text
+
+
+def _base_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text):
+        raise ValueError("a path such as /rtexp, with no slash at its end, or nothing")
+    return text
+
+
 def _refuse_overlaps(section: str, paths: Mapping[str, str]) -> None:
     """Raise Contradiction if a field path is another one, or leads through it."""
     for (key, path), (other, longer) in permutations(paths.items(), 2):
@@ -329,10 +341,14 @@ class StatisticsSettings(_Group):
 
 
 class WebSettings(_Group):
-    """Where the pages are."""
+    """Where the pages are, and who may read them."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_bind_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    token_file: Path | None = None
+    """Holds what others must send; needed where ``host`` isn't a loopback address."""
+    base_path: Annotated[str, AfterValidator(_base_path)] = ""
+    """Where a proxy has put the pages, such as /rtexp."""
 
 
 class DataSettings(_Group):

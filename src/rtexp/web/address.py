@@ -1,0 +1,65 @@
+"""Where the pages are, and whether that place needs a token; imports little, as `rtexp up` asks too."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from rtexp.errors import ConfigError
+from rtexp.settings import read_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rtexp.settings import WebSettings
+
+TOKEN_VARIABLE = "RTEXP_WEB_TOKEN"  # noqa: S105 - the name of a variable
+LEAST_TOKEN_CHARACTERS = 16
+
+
+def address_of(web: WebSettings, port: int | None = None) -> str:
+    """Return where a browser on this machine finds the pages.
+
+    >>> from rtexp.settings import WebSettings
+    >>> address_of(WebSettings(host="::1", port=80, base_path="/rtexp")), address_of(WebSettings(host="0.0.0.0"))
+    ('http://[::1]:80/rtexp/', 'http://127.0.0.1:8000/')
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)  # noqa: S104 - what is listened at
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{web.port if port is None else port}{web.base_path}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address; a name other than localhost counts as any address.
+
+    >>> is_loopback("127.0.0.2"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("example.org")
+    (True, True, False, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_token(web: WebSettings, environ: Mapping[str, str]) -> str | None:
+    """Return the token of ``token_file`` or the environment, None if there is none and none is needed.
+
+    ConfigError if the address can be reached from elsewhere and there is none, or it is too short to keep anyone out.
+    """
+    if web.token_file is not None:
+        token, source = read_secret("[web] token_file", web.token_file), f"[web] token_file: {web.token_file}"
+    else:
+        token, source = environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
+        if not token:
+            if is_loopback(web.host):
+                return None
+            raise ConfigError(
+                f"[web] host: {web.host} can be reached from other machines, which needs a token: name a file "
+                f"that holds one in [web] token_file, or set {TOKEN_VARIABLE}; or set host to 127.0.0.1"
+            )
+    if len(token) < LEAST_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            f"{source}: expected at least {LEAST_TOKEN_CHARACTERS} printable characters of ASCII, "
+            "such as `openssl rand -hex 24` prints"
+        )
+    return token

@@ -1,0 +1,75 @@
+"""The API under /api/v1: what SQL says of experiments and their plans; `tables` has the rest."""
+
+# Annotations are read by FastAPI at runtime, so they must not be postponed here.
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from rtexp.store.engine import reading
+from rtexp.store.metadata import experiment_names, periods, read_experiments
+from rtexp.store.plans import StoredPlan, read_plans
+from rtexp.store.ranges import read_exposures
+from rtexp.store.views import as_object, find_view
+from rtexp.web.answers import csv_answer, from_cursor, json_answer, to_cursor
+from rtexp.web.names import ONE
+from rtexp.web.problems import bad, unknown_experiment
+from rtexp.web.questions import Cursor, Form, checked_name, refuse_others, refuse_unknown
+from rtexp.web.state import engine_of, period_ms_of
+
+PREFIX = "/api/v1"
+
+routes = APIRouter(prefix=PREFIX)
+
+
+@routes.get("/experiments")
+def experiments(
+    request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 200, cursor: Cursor = None
+) -> Response:
+    """List experiments in order of their creation, with periods and the users of each."""
+    refuse_others(request, "limit", "cursor")
+    (start,) = from_cursor(cursor, [int]) or (0,)
+    with reading(engine_of(request)) as connection:
+        found = read_experiments(connection)
+        users = read_exposures(connection)
+    if not isinstance(start, int) or start < 0:
+        raise bad("cursor", "what `next` of the page before says", cursor)
+    items = [
+        {
+            "name": each.name,
+            "control": each.control,
+            "groups": list(each.groups),
+            "periods": [
+                {"start_ms": at_ms, "end_ms": end_ms, "users": users.get((each.name, at_ms), {})}
+                for at_ms, end_ms in periods(each, period_ms_of(request))
+            ],
+        }
+        for each in found[start : start + limit]
+    ]
+    more = start + limit < len(found)
+    return json_answer(request, {"items": items, "next": to_cursor([start + limit]) if more else None})
+
+
+@routes.get(ONE)
+def experiment(request: Request, name: str) -> Response:
+    """Show an experiment: definition, periods with plans, and the newest look of each comparison."""
+    refuse_others(request)
+    with reading(engine_of(request)) as connection:
+        view = find_view(connection, checked_name("name", name), period_ms=period_ms_of(request))
+        if view is None:
+            raise unknown_experiment(name, experiment_names(connection))
+    return json_answer(request, as_object(view))
+
+
+@routes.get(ONE + "/plans")
+def plans(request: Request, name: str, form: Form = "json") -> Response:
+    """List the plans that were frozen, one a period; in CSV the plan is the JSON that its hash is of."""
+    refuse_others(request, "format")
+    with reading(engine_of(request)) as connection:
+        refuse_unknown(connection, checked_name("name", name))
+        found = read_plans(connection, experiment=name)
+    if form == "csv":
+        return csv_answer(request, StoredPlan._fields, found)
+    items = [plan._asdict() | {"plan": msgspec.json.decode(plan.plan)} for plan in found]
+    return json_answer(request, {"items": items, "next": None})

@@ -1,0 +1,62 @@
+"""The one place that puts the web application together."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from rtexp import __version__
+from rtexp.store.engine import make_engine
+from rtexp.web import api, health, pages, state, tables
+from rtexp.web.access import Gate, HostCheck
+from rtexp.web.faults import Faults
+from rtexp.web.headers import SafeHeaders
+from rtexp.web.names import EncodedPaths
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rtexp.settings import Settings
+
+
+def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
+    """Return the application: pages, API and health over the configured database.
+
+    With a ``token`` all but health asks for it; without, only names of this machine are answered to. Connects
+    lazily, so a database that is away is no reason not to start. ConfigError if its password can't be read.
+    """
+    engine = make_engine(settings.store)
+    base_path = settings.web.base_path
+    site = pages.Site(base_path)
+    faults = Faults(site)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="rtexp",
+        version=__version__,
+        openapi_url=f"{api.PREFIX}/openapi.json",
+        docs_url=None,  # these pages load their scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+        exception_handlers=dict(faults.handlers()),
+    )
+    state.hold(app, settings, engine)
+    app.state.site = site
+    app.include_router(health.routes)
+    app.include_router(api.routes)
+    app.include_router(tables.routes, prefix=api.PREFIX)
+    app.include_router(pages.routes)
+    # The last one added is the first to see a request.
+    if token is None:
+        app.add_middleware(HostCheck, refuse=faults.refuse)
+    else:
+        app.add_middleware(Gate, token=token, base_path=base_path, refuse=faults.refuse)
+    app.add_middleware(EncodedPaths, base_path=base_path)
+    app.add_middleware(SafeHeaders)
+    return app

@@ -1,0 +1,101 @@
+"""Numbers as people read them; what isn't there is a dash, never 0."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+NONE = "\N{EN DASH}"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAST_P = 0.0001
+_MINUS = "\N{MINUS SIGN}"
+
+
+def count(value: float | None) -> str:
+    """Return a whole number.
+
+    >>> count(14_685), count(None)
+    ('14,685', '\u2013')
+    """
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def mean(value: float | None, metric: str) -> str:
+    """Return a mean per user: a share of users for propensity, actions for volume.
+
+    >>> mean(0.355, "propensity"), mean(0.003, "propensity"), mean(0.648, "volume")
+    ('35.5%', '0.30%', '0.648')
+    """
+    if value is None:
+        return NONE
+    if metric != "propensity":
+        return f"{value:.3f}"
+    percent = 100 * value
+    return f"{percent:.2f}%" if percent < 10 else f"{percent:.1f}%"  # noqa: PLR2004 - three digits
+
+
+def lift(value: float | None) -> str:
+    """Return a change with its sign, in percent.
+
+    >>> lift(0.1114), lift(-0.084), lift(-0.0001)
+    ('+11.1%', '\u22128.4%', '0.0%')
+    """
+    return NONE if value is None else f"{_signed(100 * value)}%"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Return the interval of a lift; an end that is None lies beyond all bounds.
+
+    >>> interval(0.023, 0.199), interval(0.059, None), interval(None, -0.02), interval(None, None)
+    ('+2.3 to +19.9%', 'above +5.9%', 'below \u22122.0%', '\u2013')
+    """
+    if low is None:
+        return NONE if high is None else f"below {lift(high)}"
+    return f"above {lift(low)}" if high is None else f"{_signed(100 * low)} to {lift(high)}"
+
+
+def _signed(percent: float) -> str:
+    text = f"{percent:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text.replace("-", _MINUS)
+
+
+def p(value: float | None) -> str:
+    """Return a probability with two digits.
+
+    >>> [p(x) for x in (0.0031, 0.026, 0.48, 0.00002, 1.0, None)]
+    ['0.0031', '0.026', '0.48', '<0.0001', '1.00', '\u2013']
+    """
+    if value is None:
+        return NONE
+    if value < _LEAST_P:
+        return f"<{_LEAST_P}"
+    return "1.00" if value > 0.995 else f"{value:.2g}"  # noqa: PLR2004 - where two digits round up
+
+
+def z(value: float | None) -> str:
+    """Return a standardised effect or its bound.
+
+    >>> z(-3.349)
+    '\u22123.35'
+    """
+    return NONE if value is None else f"{value:.2f}".replace("-", _MINUS)
+
+
+def time(at_ms: int) -> str:
+    """Return a time in UTC, to the minute; ms where no year has four digits.
+
+    >>> time(1_700_000_000_000)
+    '2023-11-14 22:13'
+    """
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%d %H:%M}"
+    except OverflowError:
+        return f"{at_ms} ms"
+
+
+def hours(ms: int) -> str:
+    """Return a duration in hours, as short as it can be said.
+
+    >>> hours(41 * 3_600_000 + 1_800_000), hours(72 * 3_600_000)
+    ('41.5', '72')
+    """
+    return f"{ms / 3_600_000:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,64 @@
+"""The web application as a process: uvicorn at the configured address."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from rtexp.errors import UsageError
+from rtexp.web.address import address_of, read_token
+from rtexp.web.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rtexp.settings import Settings, WebSettings
+
+_IDLE_SECONDS = 15
+"""A connection that says nothing for so long is closed, so that half-open ones don't pile up."""
+_MOST_CONNECTIONS = 2_000
+_GRACE_SECONDS = 10
+
+
+def serve(settings: Settings, environ: Mapping[str, str], *, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``say`` is told the address once connections are accepted.
+
+    ConfigError if the address needs a token and there is none; UsageError if it can't be listened at.
+    """
+    web = settings.web
+    app = create_app(settings, token=read_token(web, environ))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # an address can hold a name that isn't for logs
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        limit_concurrency=_MOST_CONNECTIONS,
+    )
+    with _listening(web) as bound:
+        say(f"pages at {address_of(web, bound.getsockname()[1])}")
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def _listening(web: WebSettings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(2048)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"[web] host and port: {web.host}:{web.port} can't be listened at: {error.strerror}; "
+            "stop what listens there, or set another port"
+        ) from error
+    return bound

@@ -1,0 +1,36 @@
+"""What an application holds for its routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rtexp.core.buckets import HOUR_MS
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from sqlalchemy import Engine
+
+    from rtexp.settings import Settings
+
+
+def hold(app: FastAPI, settings: Settings, engine: Engine) -> None:
+    """Give the routes their settings and database."""
+    app.state.settings = settings
+    app.state.engine = engine
+
+
+def settings_of(request: Request) -> Settings:
+    """Return the settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def engine_of(request: Request) -> Engine:
+    """Return the database."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def period_ms_of(request: Request) -> int:
+    """Return how long a period is."""
+    return settings_of(request).pipeline.period_hours * HOUR_MS

@@ -1,0 +1,205 @@
+"""Who may read: everybody on this machine, elsewhere whoever has the token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.routing import Route
+from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
+
+from rtexp.errors import ConfigError
+from rtexp.settings import WebSettings
+from rtexp.web.access import ATTEMPTS, COOKIE, SESSION_SECONDS, Attempts, Keys
+from rtexp.web.address import TOKEN_VARIABLE, is_loopback, read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tests.unit.web.sites import Site
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Site]:
+    with open_site(tmp_path, token=TOKEN) as site:
+        site.define(experiment())
+        yield site
+
+
+def paths(site: Site) -> list[str]:
+    """Every path that the application knows, and some that it doesn't."""
+    routes = walk(site.client.app.routes)  # type: ignore[attr-defined]
+    found = [
+        path.replace("{name:name}", "feed").replace("{name}", "feed").replace("{path}", "x")
+        for path in routes
+    ]
+    return [*found, "/nothing", "/login", "/api/v1/nothing", "/health", "/health/live/x", "/%2Fhealth/live"]
+
+
+def walk(routes: Iterable[Any]) -> list[str]:
+    """FastAPI keeps the routers that an application includes, each with its prefix."""
+    found: list[str] = []
+    for route in routes:
+        if isinstance(route, Route):
+            found.append(route.path)
+        else:
+            prefix = route.include_context.prefix
+            found += [f"{prefix}{path}" for path in walk(route.original_router.routes)]
+    return found
+
+
+def test_without_the_token_every_route_but_health_is_refused(guarded: Site) -> None:
+    asked = paths(guarded)
+    assert {"/", "/experiments/feed", "/api/v1/experiments/feed/cells", "/api/v1/openapi.json"} <= set(asked)
+    for path in asked:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            answer = guarded.client.request(method, path)
+            is_open = path in {"/health/live", "/health/ready"}
+            assert (answer.status_code == 401) != is_open, f"{method} {path}: {answer.status_code}"
+            assert "feed" not in answer.text
+
+
+def test_the_header_lets_programs_in(guarded: Site) -> None:
+    assert guarded.client.get("/api/v1/experiments", headers=BEARER).status_code == 200
+    assert guarded.client.get("/", headers=BEARER).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Basic {TOKEN}",
+        TOKEN,
+        "Bearer \xfc",
+    ],
+)
+def test_another_header_does_not(guarded: Site, header: str) -> None:
+    answer = guarded.client.get("/api/v1/experiments", headers=[(b"Authorization", header.encode("latin-1"))])
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["code"] == "unauthorized"
+    assert TOKEN not in answer.text
+
+
+def test_a_person_logs_in_once(guarded: Site) -> None:
+    asked = guarded.client.get("/")
+    assert asked.status_code == 401
+    assert 'name="token"' in asked.text
+    answer = guarded.client.post("/login", data={"token": TOKEN})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"]
+    assert {"HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    assert guarded.client.get("/").status_code == 200
+    assert guarded.client.get("/experiments/feed").status_code == 200
+
+
+def test_a_wrong_token_gets_no_cookie(guarded: Site) -> None:
+    answer = guarded.client.post("/login", data={"token": "wrong"})
+    assert answer.status_code == 401
+    assert "That isn" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_cookie_is_for_https_only_where_it_was_given_over_https(guarded: Site) -> None:
+    answer = guarded.client.post("https://127.0.0.1/login", data={"token": TOKEN})
+    assert "Secure" in answer.headers["set-cookie"].split("; ")
+
+
+def test_too_many_wrong_tokens_make_one_wait_but_not_programs_that_have_it(guarded: Site) -> None:
+    for _ in range(ATTEMPTS):
+        assert guarded.client.post("/login", data={"token": "wrong"}).status_code == 401
+    answer = guarded.client.post("/login", data={"token": TOKEN})
+    assert answer.status_code == 429
+    assert "retry-after" in answer.headers
+    assert guarded.client.get("/", headers=BEARER).status_code == 200
+
+
+def test_attempts_are_forgotten_after_a_minute() -> None:
+    attempts = Attempts()
+    for at_s in range(ATTEMPTS):
+        assert not attempts.are_too_many(at_s)
+        attempts.note_failure(at_s)
+    assert attempts.are_too_many(59.9)
+    assert not attempts.are_too_many(60.0)
+
+
+def test_a_form_of_megabytes_is_refused(guarded: Site) -> None:
+    assert guarded.client.post("/login", content=b"token=" + b"x" * 1_000_000).status_code == 413
+
+
+def test_a_session_ends_and_cannot_be_prolonged() -> None:
+    keys = Keys(TOKEN)
+    session = keys.session(1000.0)
+    until, _, signature = session.partition(".")
+    assert keys.holds(session, 1000.0 + SESSION_SECONDS - 1)
+    assert not keys.holds(session, 1000.0 + SESSION_SECONDS)
+    assert not keys.holds(f"{int(until) + 1}.{signature}", 1000.0)
+    assert not Keys(f"{TOKEN}x").holds(session, 1000.0)
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", ".", "x", "1.2", "99999999999.", f"99999999999.{'0' * 64}", "\xfc.\xfc"]
+)
+def test_a_made_up_session_is_none(guarded: Site, cookie: str) -> None:
+    assert not Keys(TOKEN).holds(cookie, 0.0)
+    sent = guarded.client.get("/", headers=[(b"Cookie", f"{COOKIE}={cookie}".encode("latin-1"))])
+    assert sent.status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::2]"])
+def test_without_a_token_other_names_of_this_machine_are_not_answered_to(tmp_path: Path, host: str) -> None:
+    with open_site(tmp_path) as site:
+        assert site.client.get("/", headers={"Host": host}).status_code == 421
+        assert site.client.get("/api/v1/experiments", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1", "[::1]:8000"])
+def test_names_of_this_machine_are(tmp_path: Path, host: str) -> None:
+    with open_site(tmp_path) as site:
+        assert site.client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_a_loopback_address_needs_no_token(host: str) -> None:
+    assert is_loopback(host)
+    assert read_token(WebSettings(host=host), {}) is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "rtexp.example", "localhost.example"])
+def test_any_other_address_is_refused_without_one(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"needs a token.*token_file.*RTEXP_WEB_TOKEN"):
+        read_token(WebSettings(host=host), {})
+    assert read_token(WebSettings(host=host), {TOKEN_VARIABLE: TOKEN}) == TOKEN
+
+
+def test_a_token_comes_from_its_file_before_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}-of-the-file\n")
+    web = WebSettings(host="0.0.0.0", token_file=file)
+    assert read_token(web, {TOKEN_VARIABLE: TOKEN}) == f"{TOKEN}-of-the-file"
+
+
+@pytest.mark.parametrize("text", ["", "short", "ü" * 20, "with\na line break in it"])
+def test_a_token_that_keeps_nobody_out_or_cannot_be_sent_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="at least 16 printable") as error:
+        read_token(WebSettings(token_file=file), {})
+    assert not text or text not in str(error.value)
+
+
+def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="token_file"):
+        read_token(WebSettings(token_file=tmp_path / "none"), {})
+
+
+def test_the_address_is_loopback_in_these_tests() -> None:
+    assert HERE.startswith("http://127.0.0.1")
