@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_li
 from rtexp.local.lock import AlreadyRunning, directory_lock
 from rtexp.local.story import Story
 from rtexp.local.truth import HOUR_MS, Action, Activation, Rules, Truth
-from rtexp.settings import KafkaSettings, Settings, StoreSettings, load
+from rtexp.settings import KafkaSettings, Settings, StoreSettings, WebSettings, load
 from rtexp.store.cells import CellRow, upsert_cells
 from rtexp.store.engine import opened, reading, writing
 from rtexp.store.migrate import upgrade
@@ -74,6 +75,18 @@ def test_of_the_users_settings_a_demo_takes_the_ports_only(tmp_path: Path) -> No
     assert settings.pipeline.clock == "records"
     assert "mine" not in repr(settings)
     assert load(write_config(settings, tmp_path), {}) == settings
+
+
+def test_a_demos_pages_are_for_this_machine_at_the_users_port_or_a_free_one(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        users = Settings(web=WebSettings(host="0.0.0.0", port=port, token_file=tmp_path / "token"))
+        other.listen()
+        web = demo_settings(users, tmp_path, shares_broker=False).web
+        assert web.port not in {0, port}
+    assert demo_settings(users, tmp_path, shares_broker=False).web == WebSettings(port=port)
+    assert demo_settings(Settings(web=WebSettings(port=0)), tmp_path, shares_broker=False).web.port != 0
 
 
 def test_on_a_shared_broker_no_demo_meets_another_ones_topics(tmp_path: Path) -> None:

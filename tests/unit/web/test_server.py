@@ -1,0 +1,81 @@
+"""`rtexp web` as a process: it says where it is, ends when told to, and refuses what would be open to all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+from tests.unit.store.databases import SqliteFile, open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PATIENCE_SECONDS = 60
+
+
+def environ(directory: Path, **settings: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RTEXP_")}
+    store = {"RTEXP_STORE__URL": f"sqlite:///{directory / 'x.db'}", "PYTHONUNBUFFERED": "1"}
+    return own | store | {f"RTEXP_{name}": value for name, value in settings.items()}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    with open_database(SqliteFile(tmp_path / "x.db")):
+        pass
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtexp", "web"],
+        cwd=tmp_path,
+        env=environ(tmp_path, WEB__PORT="0"),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_it_serves_at_the_address_that_it_says_until_it_is_told_to_end(server: subprocess.Popen[str]) -> None:
+    assert server.stdout is not None
+    said, _, address = server.stdout.readline().strip().rpartition(" ")
+    assert said == "pages at"
+    with urlopen(f"{address}health/ready", timeout=PATIENCE_SECONDS) as answer:
+        assert answer.status == 200
+        assert "server" not in answer.headers
+    with urlopen(address, timeout=PATIENCE_SECONDS) as answer:
+        assert "No experiments yet" in answer.read().decode()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+
+
+def refused(directory: Path, **settings: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-m", "rtexp", "web"],
+        check=False,
+        cwd=directory,
+        env=environ(directory, **settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    return ended.stderr
+
+
+def test_an_address_that_others_reach_is_refused_without_a_token(tmp_path: Path) -> None:
+    assert "needs a token" in refused(tmp_path, WEB__HOST="0.0.0.0", WEB__PORT="0")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"127.0.0.1:{port} can't be listened at" in refused(tmp_path, WEB__PORT=str(port))
