@@ -36,6 +36,7 @@ def pages(site: Site, path: str, limit: int) -> list[dict[str, Any]]:
     while True:
         assert len(page["items"]) <= limit
         items += page["items"]
+        assert len(items) < 100, "the pages don't end"
         if page["next"] is None:
             return items
         page = got(site, f"{path}{joint}limit={limit}&cursor={page['next']}")

@@ -100,6 +100,16 @@ def test_an_experiment_that_is_over_needs_nobody(filled: Site) -> None:
     assert "Final: no difference in search propensity shown" in words(page(filled, "/experiments/feed"))
 
 
+def test_harm_that_is_over_is_shown_and_needs_nobody(site: Site) -> None:
+    site.define(experiment())
+    site.freeze(search="down")
+    site.write(look(72, final=True))
+    text = words(page(site, "/"))
+    assert "None of 1 experiment needs a person" in text
+    assert "Over Experiment State" in text
+    assert "search propensity is harmed under treatment" in text
+
+
 def test_an_experiment_says_its_verdict_and_why(filled: Site) -> None:
     text = words(page(filled, "/experiments/feed"))
     assert "A gain in search propensity: +20.4% under treatment" in text
