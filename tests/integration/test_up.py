@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -27,7 +28,9 @@ class Up:
 
     def __init__(self, directory: Path, *, port: int) -> None:
         self.directory = directory
-        (directory / "rtexp.toml").write_text(f'[kafka]\nbrokers = ["127.0.0.1:{port}"]\npartitions = 2\n')
+        self.web_port = free_port()
+        kafka = f'[kafka]\nbrokers = ["127.0.0.1:{port}"]\npartitions = 2\n'
+        (directory / "rtexp.toml").write_text(f"{kafka}[web]\nport = {self.web_port}\n")
         self._log = directory / "up.log"
         self.process = self._start()
 
@@ -98,6 +101,12 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
     up.until("running; Ctrl-C stops")
     assert any("topics: 12, of which 12 are new" in line for line in up.lines)
     assert (up.directory / "data" / "rtexp.db").exists()
+
+    # The pages are there, and say where.
+    address = f"http://127.0.0.1:{up.web_port}/"
+    up.until(f"web         | pages at {address}")
+    with urlopen(f"{address}health/ready", timeout=START_SECONDS) as answer:
+        assert answer.status == 200
 
     # A second one in the same directory says who holds it, and touches nothing.
     second = subprocess.run(

@@ -14,7 +14,6 @@ from rtexp.local.merged_log import MergedLog
 from rtexp.local.signals import run_until_signalled
 from rtexp.local.supervisor import OWN_NAME
 from rtexp.local.system import JOBS, ONE_OF_EACH, local_system
-from rtexp.web.address import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,5 +80,5 @@ async def _run(context: Context, workers: Mapping[str, int], log: Callable[[str,
     async with local_system(
         context.settings, context.config_path, workers=workers, on_line=log, environ=os.environ
     ):
-        log(OWN_NAME, f"running; pages at {address_of(context.settings.web)}; Ctrl-C stops")
+        log(OWN_NAME, "running; Ctrl-C stops")
         await asyncio.Event().wait()
