@@ -5,47 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.unit.statistics import plan_samples
 
 from rtexp.statistics.looks import EventSums, GroupSums, LookInput, Stretch
-from rtexp.statistics.plans import DecisionMetric, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rtexp.statistics.plans import Plan
+
 HOUR = 3_600_000
 START = 1_699_999_200_000
 
-PLAN = Plan(
-    version=1,
+PLAN = plan_samples.plan(
     control="C",
     treatments=["T"],
     weights={"C": 0.5, "T": 0.5},
     events=["search"],
-    decision=[DecisionMetric("search", "propensity")],
     guardrails=[],
     good={},
-    period_hours=72,
-    bucket_minutes=15,
-    method="alpha-spending",
-    alpha=0.05,
-    spending="obf",
     look_every_hours=18.0,
     bonferroni_looks=4,
-    settle_seconds=60.0,
-    expected_users=10_000,
-    minimum_lift=0.2,
-    power=0.8,
-    srm_alpha=0.001,
-    srm_prior=1000.0,
-    min_users=100,
-    min_actors=40,
-    guardrail_alpha=0.025,
-    min_growth=0.002,
-    min_spend=1e-15,
-    multiple_exposure_warning=0.01,
-    ruin_conversions=None,
-    ruin_lead=None,
-    problem="",
 )
 
 Events = dict[str, tuple[int, int, int]]
