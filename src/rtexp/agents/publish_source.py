@@ -109,5 +109,5 @@ def published_look(look: EvaluatedLook, sequence: int) -> PublishedLook:
         LookInputRow(
             first.experiment, first.period_start_ms, given.look, given.scheduled_ms, inputs, sequence
         ),
-        [LookRow._make((*msgspec.structs.astuple(record), sequence)) for record in look.records],
+        [LookRow.of(record, sequence) for record in look.records],
     )

@@ -87,7 +87,7 @@ def audit_period(
         outcome = evaluator.look(of_look, evaluated_ms=0, version="")
         recomputed = {
             _comparison(row): row
-            for row in (LookRow._make((*msgspec.structs.astuple(one), 0)) for one in outcome.records)
+            for row in (LookRow.of(one, 0) for one in outcome.records)
         }
         for comparison in sorted(written.keys() | recomputed.keys()):
             faults = list(_differing(look, comparison, written.get(comparison), recomputed.get(comparison)))

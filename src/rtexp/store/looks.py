@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from sqlalchemy import and_, func, select
 
 from rtexp.store.schema import look_inputs, looks
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Select, Subquery
+
+    from rtexp.statistics.looks import LookRecord
 
 READ_ROWS = 1_000
 KEY_COLUMNS, INPUT_KEY_COLUMNS = 8, 3
@@ -76,6 +79,11 @@ class LookRow(NamedTuple):
     """Of the software that evaluated it."""
     sequence: int
     """As in ``cells``: a row of a higher one is newer."""
+
+    @classmethod
+    def of(cls, record: LookRecord, sequence: int) -> LookRow:
+        """Return a record as SQL keeps it; it has all fields but the sequence, by the same names."""
+        return cls(**msgspec.structs.asdict(record), sequence=sequence)
 
 
 class LookInputRow(NamedTuple):
