@@ -24,6 +24,7 @@ from rtexp.settings import (
     PipelineSettings,
     Settings,
     StoreSettings,
+    WebSettings,
     as_toml,
 )
 from rtexp.store.engine import opened, writing_alone
@@ -66,6 +67,7 @@ def make_settings(
         ),
         metadata=MetadataSettings(poll_seconds=1.0),
         store=store or StoreSettings(url=f"sqlite:///{directory}/rtexp.db"),
+        web=WebSettings(worker_port=0),
         data=DataSettings(directory=directory / "data"),
     )
 

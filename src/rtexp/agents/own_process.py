@@ -23,8 +23,14 @@ _STATM = Path("/proc/self/statm")
 class OwnProcess:
     """Measures the process that asks; one for each start of a worker, as it counts the start."""
 
-    def __init__(self, directory: Path, url: str = "", *, clock: Callable[[], float] = time.time) -> None:
-        """``directory`` is the worker's own, and nobody else's now."""
+    def __init__(
+        self,
+        directory: Path,
+        url: Callable[[], str] = str,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``directory`` is the worker's own, and nobody else's now; ``url`` says where it serves pages."""
         self._url = url
         self._started_ms = int(clock() * 1000)
         self._restarts = _count_start(directory / STARTS_NAME) - 1
@@ -33,7 +39,11 @@ class OwnProcess:
         """Return what the system says now; takes some 70 us."""
         spent = os.times()
         return Process(
-            self._started_ms, self._restarts, resident_bytes(), round(spent.user + spent.system, 2), self._url
+            self._started_ms,
+            self._restarts,
+            resident_bytes(),
+            round(spent.user + spent.system, 2),
+            self._url(),
         )
 
 

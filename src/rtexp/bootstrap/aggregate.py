@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, cast
 from rtexp.agents import aggregate
 from rtexp.agents.raw_history import keep_checking
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.sender import Sender
+from rtexp.bootstrap.worker_web import serve
 from rtexp.engine.app import EngineApp
+from rtexp.settings import client_options
 
 if TYPE_CHECKING:
     from rtexp.engine.api import TopicPartition
@@ -34,7 +37,9 @@ def create(settings: Settings) -> EngineApp:
         await or_die("comparing with the raw topics", checking)
 
     app.task(compare_with_raw_topics)
-    report_status(app, "aggregate", settings, lambda _: {})
+    sender = Sender(client_options(settings.kafka))
+    server = serve(app, settings, checks={"broker": sender.is_well})
+    report_status(app, "aggregate", settings, lambda _: {}, sender=sender, server=server)
     return app
 
 

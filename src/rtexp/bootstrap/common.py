@@ -1,4 +1,4 @@
-"""What all jobs are made of: the engine's settings, a report of status, a producer for low-volume records."""
+"""What all jobs are made of: the engine's settings, and a report of status."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import socket
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from rtexp.agents.own_process import OwnProcess
 from rtexp.agents.report_status import StatusReporter
 from rtexp.engine.config import EngineConfig
 from rtexp.engine.failstop import die
-from rtexp.errors import FatalError, RtexpError
+from rtexp.errors import RtexpError
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
-    from rtexp.engine.api import Output
+    from rtexp.bootstrap.sender import Sender
     from rtexp.engine.app import EngineApp
     from rtexp.engine.sensors import TaskStatus
     from rtexp.settings import Settings
+    from rtexp.worker_web.server import WorkerServer
 
 STATUS_SECONDS = 0.5
 
@@ -38,6 +36,8 @@ def engine_config(job: str, settings: Settings) -> EngineConfig:
         group=f"{settings.kafka.prefix}-{job}",
         brokers=brokers,
         data_directory=settings.data.directory / "workers" / job,
+        web_bind=settings.web.worker_host,
+        web_port=settings.web.worker_port,
         connection=connection,
         flush_interval=pipeline.flush_interval_ms / 1000,
         flush_rows=pipeline.flush_rows,
@@ -47,14 +47,19 @@ def engine_config(job: str, settings: Settings) -> EngineConfig:
 
 
 def report_status(
-    app: EngineApp, job: str, settings: Settings, details: Callable[[TaskStatus], Mapping[str, Any]]
-) -> Callable[[Output], Coroutine[Any, Any, None]]:
-    """Make the worker report; return how to send a record outside of transactions."""
-    sender = _Sender(client_options(settings.kafka))
+    app: EngineApp,
+    job: str,
+    settings: Settings,
+    details: Callable[[TaskStatus], Mapping[str, Any]],
+    *,
+    sender: Sender,
+    server: WorkerServer,
+) -> None:
+    """Make the worker report through ``sender``, which is closed when the worker stops."""
 
     async def report() -> None:
         # Made here, as the data directory is final only once the app has started.
-        process = OwnProcess(app.directory, _url(app))
+        process = OwnProcess(app.directory, lambda: server.url)
         reporter = StatusReporter(
             job=job,
             worker=worker_name(app.directory),
@@ -73,51 +78,11 @@ def report_status(
 
     app.task(report)
     app.on_before_shutdown.connect(close, weak=False)
-    return sender.send
-
-
-def _url(app: EngineApp) -> str:
-    """Return where the worker serves pages; empty while its app has no web server."""
-    return str(app.conf.canonical_url) if app.boot_strategy.enable_web else ""
 
 
 def worker_name(directory: Path) -> str:
     """Return what a worker with this data directory is called in its reports; the same after a restart."""
     return f"{socket.gethostname()}-{zlib.crc32(str(directory.resolve()).encode()):08x}"
-
-
-class _Sender:
-    """A plain producer for low-volume records; connects when first used. FatalError if a record can't be delivered."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
-        self._producer: AIOKafkaProducer | None = None
-        self._lock = asyncio.Lock()
-
-    async def send(self, out: Output) -> None:
-        try:
-            producer = await self._connected()
-            await producer.send_and_wait(out.topic, out.value, key=out.key, partition=out.partition)
-        except (KafkaError, TimeoutError) as exc:
-            raise FatalError(f"{out.topic} can't be written: {exc!r}") from exc
-
-    async def _connected(self) -> AIOKafkaProducer:
-        async with self._lock:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._options, compression_type="gzip", max_request_size=8 << 20, acks="all"
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.stop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def close(self) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
 
 
 async def or_die(what: str, work: Coroutine[Any, Any, None]) -> None:

@@ -9,6 +9,8 @@ from rtexp.agents.filter_actions import filter_actions
 from rtexp.agents.filter_activations import filter_activations
 from rtexp.agents.metadata_reader import follow_snapshots
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.sender import Sender
+from rtexp.bootstrap.worker_web import serve
 from rtexp.engine.app import EngineApp
 from rtexp.settings import client_options
 
@@ -33,7 +35,9 @@ def create(settings: Settings) -> EngineApp:
         inputs=(settings.actions.topic,),
         outputs={kafka.topic("filtered-actions"): kafka.partitions, **dead_letters},
     )
-    report_status(app, "ingest", settings, lambda _: activations.details())
+    sender = Sender(client_options(kafka))
+    server = serve(app, settings, checks={"broker": sender.is_well})
+    report_status(app, "ingest", settings, lambda _: activations.details(), sender=sender, server=server)
 
     async def read_metadata() -> None:
         reading = follow_snapshots(

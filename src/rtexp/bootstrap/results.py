@@ -18,9 +18,11 @@ from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
 from rtexp.agents.write_operations import WRITE_SECONDS, OperationsWriter, follow_and_write
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.sender import Sender
+from rtexp.bootstrap.worker_web import serve
 from rtexp.engine.app import EngineApp
 from rtexp.engine.pace import Pace
-from rtexp.errors import FatalError
+from rtexp.errors import FatalError, StoreUnavailable
 from rtexp.settings import client_options
 from rtexp.store.engine import make_engine
 from rtexp.store.migrate import check_revision
@@ -67,8 +69,11 @@ def create(settings: Settings) -> EngineApp:
         delays = freshness.report(task.partition) if freshness else {}
         return {**published.details(task), **({"delays": delays} if delays else {})}
 
-    send = report_status(app, "results", settings, details)
-    metadata = MetadataSync(engine, settings, send)
+    sender = Sender(client_options(settings.kafka))
+    checks = {"broker": sender.is_well, StoreUnavailable.code: lambda: publisher.store.is_up}
+    server = serve(app, settings, checks=checks)
+    report_status(app, "results", settings, details, sender=sender, server=server)
+    metadata = MetadataSync(engine, settings, sender.send)
 
     async def publish() -> None:
         await or_die("publishing", publisher.run())

@@ -7,7 +7,7 @@ import fcntl
 import gc
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import faust
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from rtexp.engine.config import EngineConfig
-    from rtexp.engine.sensors import TaskStatus
+    from rtexp.engine.sensors import Standing, TaskStatus
     from rtexp.engine.task import PartitionTask
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,15 @@ class _Boot(BootStrategy):  # type: ignore[misc]
     a secured broker.
     """
 
-    enable_web = False
     enable_kafka_producer = False
+
+    def web_server(self) -> Iterable[Any]:
+        """Return the server that `EngineApp.serve` was given, if any, to be started before the consumer.
+
+        Faust would start it after the first assignment, when there is no telling any more why that doesn't come.
+        """
+        service = self.app._web_server_service  # noqa: SLF001 - Faust's app keeps it for its strategy
+        return [service] if service is not None and self.app.conf.web_enabled else []
 
 
 class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
@@ -72,6 +79,8 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
             store="memory://",
             topic_allow_declare=False,
             topic_disable_leader=True,
+            web_bind=config.web_bind,
+            web_port=config.web_port,
             broker_session_timeout=config.session_timeout,
             broker_request_timeout=max(config.request_timeout, config.session_timeout),
             # Faust's own committing and livelock detection have nothing to do here.
@@ -136,6 +145,13 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         except Exception as exc:  # noqa: BLE001 - nothing has been read yet
             die(f"can't start: {exc}")
 
+    def serve(self, service: Any) -> None:
+        """Let ``service``, of mode, be the worker's web server in place of Faust's; off by ``--without-web``."""
+        self.web_server(service)
+
+    async def on_started_init_web_server(self) -> None:
+        """Start nothing more: see `_Boot.web_server`."""
+
     def _create_directories(self) -> None:
         """Leave Faust's own directory alone: it would be the default one, whatever `--datadir` says."""
 
@@ -179,6 +195,10 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
     def directory(self) -> Path:
         """Return this worker's data directory; final once the app has started."""
         return self.dispatcher.directory
+
+    def standing(self) -> Standing:
+        """Tell what this worker has of its job, and how much of it is live."""
+        return self.dispatcher.standing()
 
     def task_status(self) -> list[TaskStatus]:
         """Say what every task of this worker is doing."""

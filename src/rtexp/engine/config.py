@@ -19,6 +19,10 @@ class EngineConfig:
     brokers: tuple[str, ...]
     data_directory: Path = Path("data")
     """Default of ``--datadir``."""
+    web_bind: str = "127.0.0.1"
+    """Default of ``--web-bind``."""
+    web_port: int = 6066
+    """Default of ``--web-port``; 0: any that is free."""
     connection: Mapping[str, Any] = field(default_factory=dict)
     """Security settings as aiokafka takes them (``security_protocol``, ``ssl_context``, ...)."""
     flush_interval: float = 0.5

@@ -13,6 +13,7 @@ from rtexp.engine.api import BatchAgent, Commit, ForwardAgent, TopicPartition
 from rtexp.engine.failstop import die
 from rtexp.engine.forwarding import ForwardRunner
 from rtexp.engine.pace import Pace
+from rtexp.engine.sensors import Standing
 from rtexp.engine.task import PartitionTask, Phase
 from rtexp.errors import StateError
 
@@ -60,6 +61,7 @@ class Dispatcher:
         """By input topic."""
         self._assigned: frozenset[TopicPartition] | None = None
         """None between a revocation and the next assignment."""
+        self._was_assigned = False
         self._taking_over = asyncio.Lock()
         self._generation = 0
         """Counts revocations: what was begun for one assignment must not be finished in another."""
@@ -165,6 +167,7 @@ class Dispatcher:
         """Take over an assignment: keep the tasks that stay, close those that went, open those that came."""
         self._thread = thread
         self._assigned = taken = frozenset(assigned)
+        self._was_assigned = True
         generation = self._generation
         async with self._taking_over:
             await self._take_over(taken, generation)
@@ -292,6 +295,16 @@ class Dispatcher:
     def owns(self, topic: str, partition: int) -> bool:
         """Tell whether a partition is assigned to this worker now."""
         return TopicPartition(topic, partition) in (self._assigned or ())
+
+    def standing(self) -> Standing:
+        """Tell what this worker has of its job, and how much of it is live."""
+        wanted = {
+            (agent.name, tp.partition)
+            for tp in self._assigned or ()
+            if (agent := self._agents.get(tp.topic)) is not None
+        }
+        live = sum(key in wanted and task.phase is Phase.LIVE for key, task in self._tasks.items())
+        return Standing(self._was_assigned, self._assigned is not None, len(wanted), live)
 
     async def _keep_committing(self) -> None:
         """Commit positions now and then; a broker that is away is no reason to end."""

@@ -59,3 +59,17 @@ class TaskStatus:
     """By ``topic/partition``."""
     counters: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a worker has of its job."""
+
+    has_started: bool
+    """Partitions have been shared out since it started; it may have got none."""
+    is_assigned: bool
+    """False while the group shares its partitions out anew."""
+    partitions: int
+    """Of batch agents, as assigned."""
+    live: int
+    """How many of them are live."""

@@ -349,6 +349,12 @@ class WebSettings(_Group):
     """Holds what others must send; needed where ``host`` isn't a loopback address."""
     base_path: Annotated[str, AfterValidator(_base_path)] = ""
     """Where a proxy has put the pages, such as /rtexp."""
+    worker_host: Annotated[str, AfterValidator(_bind_host)] = "127.0.0.1"
+    """Where each worker serves its health and state, unless ``--web-bind`` and ``--web-port`` say otherwise."""
+    worker_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    """0: any that is free."""
+    user_lookup: bool = False
+    """Whether single users may be looked up, here and in the workers' own pages."""
 
 
 class DataSettings(_Group):

@@ -6,17 +6,15 @@ holds and is signed with the token: no server needs to remember it, and another 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from rtexp.web.address import is_loopback
+from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys, names_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,40 +22,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-COOKIE = "rtexp"
-SESSION_SECONDS = 12 * 3600
 ATTEMPTS, ATTEMPT_SECONDS = 10, 60.0
 _MOST_FORM_BYTES = 4096
 _OPEN = ("/health/live", "/health/ready")
-
-
-class Keys(NamedTuple):
-    """What lets a request in."""
-
-    token: str
-
-    def is_token(self, given: str) -> bool:
-        """Compare in a time that tells nothing of the token, nor of its length."""
-        return hmac.compare_digest(_digest(given), _digest(self.token))
-
-    def session(self, now_s: float) -> str:
-        """Return a cookie's value that holds for `SESSION_SECONDS`."""
-        until = str(int(now_s) + SESSION_SECONDS)
-        return f"{until}.{self._signed(until)}"
-
-    def holds(self, session: str, now_s: float) -> bool:
-        """Return whether a cookie's value is one of ours, and not yet over."""
-        until, _, signature = session.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._signed(until).encode()):
-            return False
-        return now_s < int(until)
-
-    def _signed(self, until: str) -> str:
-        return hmac.new(_digest(self.token), f"session until {until}".encode(), "sha256").hexdigest()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
 
 
 class Attempts:
@@ -112,10 +79,8 @@ class Gate:
         await answer(scope, receive, send)
 
     def _may_enter(self, request: Request) -> bool:
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return self._keys.is_token(given.strip())
-        return self._keys.holds(request.cookies.get(COOKIE, ""), self._clock())
+        headers, cookies = request.headers, request.cookies
+        return self._keys.let_in(headers.get("authorization", ""), cookies.get(COOKIE, ""), self._clock())
 
     async def _log_in(self, request: Request) -> Response:
         now_s = self._clock()
@@ -157,9 +122,7 @@ class HostCheck:
         """Pass a request on, or answer it with 421."""
         if scope["type"] == "http":
             request = Request(scope, receive)
-            host = request.headers.get("host", "")
-            name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-            if not is_loopback(name):
+            if not names_this_machine(request.headers.get("host", "")):
                 await self._refuse(request, 421)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

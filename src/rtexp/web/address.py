@@ -41,8 +41,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def read_token(web: WebSettings, environ: Mapping[str, str]) -> str | None:
+def read_token(web: WebSettings, environ: Mapping[str, str], *, host: str | None = None) -> str | None:
     """Return the token of ``token_file`` or the environment, None if there is none and none is needed.
+
+    ``host`` is what is listened at; without it, that of the pages.
 
     ConfigError if the address can be reached from elsewhere and there is none, or it is too short to keep anyone out.
     """
@@ -51,11 +53,12 @@ def read_token(web: WebSettings, environ: Mapping[str, str]) -> str | None:
     else:
         token, source = environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
         if not token:
-            if is_loopback(web.host):
+            if is_loopback(host or web.host):
                 return None
+            key = "[web] host" if host is None else "--web-bind, [web] worker_host"
             raise ConfigError(
-                f"[web] host: {web.host} can be reached from other machines, which needs a token: name a file "
-                f"that holds one in [web] token_file, or set {TOKEN_VARIABLE}; or set host to 127.0.0.1"
+                f"{key}: {host or web.host} can be reached from other machines, which needs a token: name a file "
+                f"that holds one in [web] token_file, or set {TOKEN_VARIABLE}; or set it to 127.0.0.1"
             )
     if len(token) < LEAST_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
         raise ConfigError(

@@ -27,7 +27,7 @@ def test_a_damaged_count_begins_anew_and_a_directory_that_is_gone_is_told_of(tmp
 
 
 def test_memory_and_cpu_time_are_those_of_this_process(tmp_path: Path) -> None:
-    process = OwnProcess(tmp_path, "http://here", clock=lambda: 12.3456)
+    process = OwnProcess(tmp_path, lambda: "http://here", clock=lambda: 12.3456)
     before = process.measure()
     held = bytearray(b"x") * (64 << 20)
     until = time.process_time() + 0.05

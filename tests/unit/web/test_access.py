@@ -10,8 +10,9 @@ from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
 
 from rtexp.errors import ConfigError
 from rtexp.settings import WebSettings
-from rtexp.web.access import ATTEMPTS, COOKIE, SESSION_SECONDS, Attempts, Keys
+from rtexp.web.access import ATTEMPTS, Attempts
 from rtexp.web.address import TOKEN_VARIABLE, is_loopback, read_token
+from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,0 +1,58 @@
+"""What lets a request in, whoever serves it: the token, or a session that was signed with it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from rtexp.web.address import is_loopback
+
+COOKIE = "rtexp"
+SESSION_SECONDS = 12 * 3600
+
+
+class Keys(NamedTuple):
+    """What lets a request in."""
+
+    token: str
+
+    def let_in(self, authorization: str, session: str, now_s: float) -> bool:
+        """Judge a request by its header, if that has a token, otherwise by its cookie."""
+        kind, _, given = authorization.partition(" ")
+        if kind.lower() == "bearer":
+            return self.is_token(given.strip())
+        return self.holds(session, now_s)
+
+    def is_token(self, given: str) -> bool:
+        """Compare in a time that tells nothing of the token, nor of its length."""
+        return hmac.compare_digest(_digest(given), _digest(self.token))
+
+    def session(self, now_s: float) -> str:
+        """Return a cookie's value that holds for `SESSION_SECONDS`."""
+        until = str(int(now_s) + SESSION_SECONDS)
+        return f"{until}.{self._signed(until)}"
+
+    def holds(self, session: str, now_s: float) -> bool:
+        """Return whether a cookie's value is one of ours, and not yet over."""
+        until, _, signature = session.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._signed(until).encode()):
+            return False
+        return now_s < int(until)
+
+    def _signed(self, until: str) -> str:
+        return hmac.new(_digest(self.token), f"session until {until}".encode(), "sha256").hexdigest()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+
+
+def names_this_machine(host: str) -> bool:
+    """Return whether a request's ``Host`` is a name of this machine alone.
+
+    >>> names_this_machine("127.0.0.1:6066"), names_this_machine("[::1]:80"), names_this_machine("rtexp.example")
+    (True, True, False)
+    """
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(name)
