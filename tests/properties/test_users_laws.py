@@ -20,6 +20,7 @@ from tests.properties.users_streams import (
 
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.rules import Rules
+from rtexp.core.user_entries import UserEntry, find_user
 from rtexp.core.users_columns import ColumnarUsers, page_of
 from rtexp.core.users_plain import Action, Activation, PlainUsers
 from rtexp.engine.api import Page
@@ -225,6 +226,43 @@ def test_when_nothing_can_matter_any_longer_nothing_is_kept(
     assert changelog.keys() == {b"counters"}
     assert len(table.users.names) == 0
     assert table.users.groups.ranks().max(initial=-1) == -1
+
+
+@LAW
+@given(ACTIONS, ACTIVATIONS, CAPS, SEEDS)
+def test_looking_up_each_user_gives_the_whole_state_and_changes_nothing(
+    actions: list[Row], activations: list[Row], rules: Rules, dice: Random
+) -> None:
+    columns = ColumnarUsers(rules)
+    for step in interleave(actions, activations, dice):
+        apply_columns(columns, step)
+        state = columns.canonical()
+        looked_up = {name: find_user(columns, name) for name in {*USERS, "nobody"}}
+        assert {name: as_canonical(found) for name, found in looked_up.items() if found} == {
+            name: state["users"].get(name, {"hours": {}, "triggers": {}})
+            for name in {*state["users"], *(repeat[0] for repeat in state["repeats"])}
+        }
+        assert sorted(
+            (name, action.event, action.at_ms)
+            for name, found in looked_up.items()
+            for action in (found.actions if found else ())
+        ) == sorted(repeat[:3] for repeat in state["repeats"])
+        assert columns.canonical() == state
+
+
+def as_canonical(found: UserEntry) -> dict[str, Any]:
+    return {
+        "hours": {hour.hour_start_ms // HOUR_MS: hour.kept for hour in found.hours},
+        "triggers": {
+            (each.experiment, each.period_start_ms, each.group): (
+                each.at_ms,
+                each.arrival_ms,
+                each.period_end_ms,
+                dict(each.counts),
+            )
+            for each in found.triggers
+        },
+    }
 
 
 def test_two_users_of_these_laws_share_a_page() -> None:

@@ -23,6 +23,7 @@ from rtexp.tables.pages import PageLayout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rtexp.core.users_columns import ColumnarUsers
     from rtexp.engine.api import ReadPage
     from rtexp.records.filtered import Kind
     from rtexp.settings import Settings
@@ -64,6 +65,11 @@ class AggregateState:
         }
         self._table = users.UsersTable(self._rules)
         self._outputs = self._make_outputs()
+
+    @property
+    def users(self) -> ColumnarUsers:
+        """Return the users, to be looked at only."""
+        return self._table.users
 
     def _speaks_for(self, source: int) -> bool:
         # Every partition of users sees the same offsets of a source; one of them counts those that are lost.

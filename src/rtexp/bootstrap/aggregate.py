@@ -8,7 +8,7 @@ from rtexp.agents import aggregate
 from rtexp.agents.raw_history import keep_checking
 from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.bootstrap.sender import Sender
-from rtexp.bootstrap.worker_web import serve
+from rtexp.bootstrap.worker_web import serve, users_of
 from rtexp.engine.app import EngineApp
 from rtexp.settings import client_options
 
@@ -38,7 +38,7 @@ def create(settings: Settings) -> EngineApp:
 
     app.task(compare_with_raw_topics)
     sender = Sender(client_options(settings.kafka))
-    server = serve(app, settings, checks={"broker": sender.is_well})
+    server = serve(app, "aggregate", settings, checks={"broker": sender.is_well}, measure=users_of)
     report_status(app, "aggregate", settings, lambda _: {}, sender=sender, server=server)
     return app
 

@@ -36,7 +36,7 @@ def create(settings: Settings) -> EngineApp:
         outputs={kafka.topic("filtered-actions"): kafka.partitions, **dead_letters},
     )
     sender = Sender(client_options(kafka))
-    server = serve(app, settings, checks={"broker": sender.is_well})
+    server = serve(app, "ingest", settings, checks={"broker": sender.is_well})
     report_status(app, "ingest", settings, lambda _: activations.details(), sender=sender, server=server)
 
     async def read_metadata() -> None:

@@ -19,7 +19,7 @@ from rtexp.agents.sync_metadata import MetadataSync
 from rtexp.agents.write_operations import WRITE_SECONDS, OperationsWriter, follow_and_write
 from rtexp.bootstrap.common import engine_config, or_die, report_status
 from rtexp.bootstrap.sender import Sender
-from rtexp.bootstrap.worker_web import serve
+from rtexp.bootstrap.worker_web import cells_of, serve
 from rtexp.engine.app import EngineApp
 from rtexp.engine.pace import Pace
 from rtexp.errors import FatalError, StoreUnavailable
@@ -71,7 +71,7 @@ def create(settings: Settings) -> EngineApp:
 
     sender = Sender(client_options(settings.kafka))
     checks = {"broker": sender.is_well, StoreUnavailable.code: lambda: publisher.store.is_up}
-    server = serve(app, settings, checks=checks)
+    server = serve(app, "results", settings, checks=checks, measure=cells_of)
     report_status(app, "results", settings, details, sender=sender, server=server)
     metadata = MetadataSync(engine, settings, sender.send)
 

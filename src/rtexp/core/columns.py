@@ -68,3 +68,24 @@ def stable_order(keys: Ints) -> Ints:
         return np.argsort(keys, kind="stable")
     packed = np.sort(keys << row_bits | np.arange(len(keys)))
     return packed & ((1 << row_bits) - 1)
+
+
+def column_bytes(value: object) -> int:
+    """Return how many bytes the columns in an object have, and in those that it is made of; rooms that are free count.
+
+    What isn't in columns (dictionaries of names, say) isn't counted. Takes some 0.2 us a column.
+    """
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict | list | tuple):
+        several = iter(value.values() if isinstance(value, dict) else value)
+        first = next(several, None)
+        # Long lists of plain values, rows that are free for one, aren't gone through.
+        if isinstance(first, np.ndarray) or _has_columns(first):
+            return column_bytes(first) + sum(map(column_bytes, several))
+        return 0
+    return sum(map(column_bytes, vars(value).values())) if _has_columns(value) else 0
+
+
+def _has_columns(value: object) -> bool:
+    return type(value).__module__.startswith("rtexp.") and hasattr(value, "__dict__")

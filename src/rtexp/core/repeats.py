@@ -115,15 +115,30 @@ class Repeats:
 
     def entries(self) -> Iterator[KeptActions]:
         """Yield all that is remembered."""
-        base_ms = self._base_ms or 0
         for slot, keys in self._slots.items():
-            for run in keys.runs:
-                who = run >> _TIME_BITS
-                times = (run & ((1 << _TIME_BITS) - 1)) + base_ms
-                yield KeptActions(slot, who >> self._event_bits, who & ((1 << self._event_bits) - 1), times)
+            yield from (self._unpacked(slot, run) for run in keys.runs)
         for slot, far in self._far.items():
             users, events, times = np.array(sorted(far), np.int64).reshape(-1, 3).T
             yield KeptActions(slot, users, events, times)
+
+    def of(self, user: int) -> Iterator[KeptActions]:
+        """Yield what is remembered of one user; runs are sorted by user, so that little of them is read."""
+        if user < self._first_far_user - 1:
+            bounds = np.array([user, user + 1], np.int64) << self._event_bits << _TIME_BITS
+            for slot, keys in self._slots.items():
+                found = np.concatenate(
+                    [run[slice(*np.searchsorted(run, bounds).tolist())] for run in keys.runs]
+                )
+                if found.size:
+                    yield self._unpacked(slot, found)
+        for slot, far in self._far.items():
+            if mine := sorted(action for action in far if action[0] == user):
+                yield KeptActions(slot, *np.array(mine, np.int64).reshape(-1, 3).T)
+
+    def _unpacked(self, slot: int, run: Ints) -> KeptActions:
+        who = run >> _TIME_BITS
+        times = (run & ((1 << _TIME_BITS) - 1)) + (self._base_ms or 0)
+        return KeptActions(slot, who >> self._event_bits, who & ((1 << self._event_bits) - 1), times)
 
     def _follow(self, arrival_ms: int) -> None:
         """Move the window of times so that it lies around ``arrival_ms``, when that has moved by a quarter of it."""

@@ -46,6 +46,11 @@ class Triggers:
         self._free = np.empty(0, np.int64)
         self._earliest_end_ms: int | None = None
 
+    @property
+    def alive(self) -> int:
+        """How many there are."""
+        return self._used - len(self._free)
+
     def grow(self, users: int) -> None:
         """Make room for that many rows of users."""
         self.head = grown(self.head, users, _END)

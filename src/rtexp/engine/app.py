@@ -183,6 +183,10 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         """Return the live tasks of one batch agent on this worker."""
         return self.dispatcher.tasks(agent)
 
+    def all_tasks(self) -> list[PartitionTask]:
+        """Return all tasks on this worker, whatever phase they are in, by agent and partition."""
+        return self.dispatcher.all_tasks()
+
     def owns(self, topic: str, partition: int) -> bool:
         """Tell whether a partition is assigned to this worker now."""
         return self.dispatcher.owns(topic, partition)

@@ -292,6 +292,10 @@ class Dispatcher:
         """Return the live tasks of one agent."""
         return [task for (name, _), task in self._tasks.items() if name == agent and task.phase is Phase.LIVE]
 
+    def all_tasks(self) -> list[PartitionTask]:
+        """Return all tasks, whatever phase they are in, by agent and partition."""
+        return [self._tasks[key] for key in sorted(self._tasks)]
+
     def owns(self, topic: str, partition: int) -> bool:
         """Tell whether a partition is assigned to this worker now."""
         return TopicPartition(topic, partition) in (self._assigned or ())

@@ -62,7 +62,7 @@ class BucketsTable:
     """Cells, in memory or not; the same is counted whichever they are."""
 
     def __init__(self, *, lg_k: int, bucket_ms: int, period_ms: int, grace_ms: int) -> None:
-        self._lg_k = lg_k
+        self.lg_k = lg_k
         self._bucket_ms = bucket_ms
         self._period_ms = period_ms
         self._grace_ms = grace_ms
@@ -108,7 +108,7 @@ class BucketsTable:
         page = PageId.of(key)
         for cell in self._cold.read(page) if page in self._cold else ():
             if (cell.bucket_start_ms, cell.group) == (key.bucket_start_ms, key.group):
-                return CellCounts(*cell.counts), sketches.from_bytes(cell.sketch, self._lg_k)
+                return CellCounts(*cell.counts), sketches.from_bytes(cell.sketch, self.lg_k)
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[CellKey]:
@@ -117,14 +117,23 @@ class BucketsTable:
         for page in self._cold:
             yield from (page.cell(cell) for cell in self._cold.read(page))
 
+    def periods(self, experiment: str) -> list[int]:
+        """Return when the periods of an experiment begin that have cells here, oldest first."""
+        return sorted(start_ms for name, start_ms in self._newest_bucket_ms if name == experiment)
+
+    def pages(self, period: Period) -> Iterator[tuple[PageId, bool]]:
+        """Yield the pages of a period, and whether each is in memory."""
+        yield from ((page, True) for page in self._hot.pages if page[:2] == period)
+        yield from ((page, False) for page in self._cold.of_periods({period}))
+
     def add(self, record: Partials) -> None:
         """Add the deltas of a record, and advance the watermark of its source.
 
         StateError if its sketches are of another size than this table's.
         """
-        if record.lg_k != self._lg_k:
+        if record.lg_k != self.lg_k:
             raise StateError(
-                f"partials hold sketches of lg_k {record.lg_k}, this worker's [sketch] lg_k is {self._lg_k}: "
+                f"partials hold sketches of lg_k {record.lg_k}, this worker's [sketch] lg_k is {self.lg_k}: "
                 "they can't be merged; set it back, or begin anew with another [kafka] prefix"
             )
         self._revision += 1
