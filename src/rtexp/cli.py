@@ -50,6 +50,10 @@ COMMANDS = {
         "rtexp.commands.web:web",
         "Serve the pages and the API at [web] host and port, from what stands in SQL, until Ctrl-C.",
     ),
+    "tables": _Command(
+        "rtexp.commands.tables:tables",
+        "Show the state tables: entries, bytes, positions and watermarks of each partition, as their workers say.",
+    ),
     "replay": _Command(
         "rtexp.commands.replay:replay",
         "Send files to the raw topics, merged in order of record time, with markers of the watermark.",
