@@ -39,7 +39,9 @@ def serve(
     one has.
     """
     web, connection = settings.web, client_options(settings.kafka)
-    server = WorkerServer(app.conf, read_token=lambda host: read_token(web, os.environ, host=host))
+    server = WorkerServer(
+        app.conf, lambda: app.web_port, read_token=lambda host: read_token(web, os.environ, host=host)
+    )
 
     def worker() -> str:
         return worker_name(app.directory)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FAUST_WEB_PORT = 6066
+"""Its setting must be a port, even where any will do."""
 STOP_SECONDS = 60.0
 COLLECT_SECONDS = 30.0
 """Between two runs of the cycle collector: up to 100 ms each, for what is live then."""
@@ -80,7 +82,7 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_bind=config.web_bind,
-            web_port=config.web_port,
+            web_port=config.web_port or _FAUST_WEB_PORT,
             broker_session_timeout=config.session_timeout,
             broker_request_timeout=max(config.request_timeout, config.session_timeout),
             # Faust's own committing and livelock detection have nothing to do here.
@@ -148,6 +150,15 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
     def serve(self, service: Any) -> None:
         """Let ``service``, of mode, be the worker's web server in place of Faust's; off by ``--without-web``."""
         self.web_server(service)
+
+    @property
+    def web_port(self) -> int:
+        """Return the port of `serve`'s service: what ``--web-port`` says, else that of the config; 0: any free one."""
+        context = click.get_current_context(silent=True)
+        given = (
+            context is not None and context.get_parameter_source("web_port") is ParameterSource.COMMANDLINE
+        )
+        return int(self.conf.web_port) if given or self.config.web_port else 0
 
     async def on_started_init_web_server(self) -> None:
         """Start nothing more: see `_Boot.web_server`."""

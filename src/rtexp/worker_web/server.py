@@ -17,7 +17,6 @@ from mode import Service
 
 from rtexp.engine.failstop import die
 from rtexp.errors import ConfigError
-from rtexp.web.address import is_loopback
 from rtexp.worker_web.guard import Guard
 
 if TYPE_CHECKING:
@@ -39,12 +38,15 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
 
     driver_version = "aiohttp, rtexp's own views"
 
-    def __init__(self, conf: Any, *, read_token: Callable[[str], str | None], **kwargs: Any) -> None:
-        """``conf`` is Faust's: ``web_bind``, ``web_port`` and ``web_host``, final once the worker starts.
+    def __init__(
+        self, conf: Any, port: Callable[[], int], *, read_token: Callable[[str], str | None], **kwargs: Any
+    ) -> None:
+        """``conf`` is Faust's: ``web_bind`` and ``web_host``, final once the worker starts, as is ``port``.
 
         ``read_token`` gives the token for an address to listen at; it raises ConfigError where one is needed.
         """
         self._conf = conf
+        self._port = port
         self._read_token = read_token
         self._routes: list[web.RouteDef] = []
         self._runner: web.AppRunner | None = None
@@ -69,7 +71,7 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
 
     def get_web_url(self) -> str:
         """Return the address for Faust's banner, which is shown before anything listens."""
-        return _url(self._named(), self._conf.web_port)
+        return _url(self._named(), self._port())
 
     def _named(self) -> str:
         bind, named = str(self._conf.web_bind), str(self._conf.web_host)
@@ -96,7 +98,7 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
             self.add_future(self._listen_later())
 
     async def _listen(self, *, loud: bool = False) -> bool:
-        bind, port = str(self._conf.web_bind), int(self._conf.web_port)
+        bind, port = str(self._conf.web_bind), self._port()
         try:
             self._listening = await asyncio.get_running_loop().create_server(
                 self._accept, bind, port, backlog=MOST_CONNECTIONS
@@ -144,8 +146,3 @@ class _Refusal(asyncio.Protocol):
 def _url(host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}"
-
-
-def is_open_to_others(conf: Any) -> bool:
-    """Return whether the worker listens where other machines reach it."""
-    return not is_loopback(str(conf.web_bind))

@@ -32,7 +32,10 @@ def conf(bind: str = "127.0.0.1", port: int = 0) -> Any:
 
 def make_server(at: Any = None, *, token: str = "") -> WorkerServer:
     environ = {"RTEXP_WEB_TOKEN": token} if token else {}
-    return WorkerServer(at or conf(), read_token=lambda host: read_token(WebSettings(), environ, host=host))
+    at = at or conf()
+    return WorkerServer(
+        at, lambda: at.web_port, read_token=lambda host: read_token(WebSettings(), environ, host=host)
+    )
 
 
 @asynccontextmanager
