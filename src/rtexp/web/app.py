@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from rtexp import __version__
 from rtexp.store.engine import make_engine
-from rtexp.web import api, health, pages, state, tables
+from rtexp.web import api, health, operations, pages, state, tables
 from rtexp.web.access import Gate, HostCheck
 from rtexp.web.faults import Faults
 from rtexp.web.headers import SafeHeaders
@@ -51,6 +51,7 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     app.include_router(health.routes)
     app.include_router(api.routes)
     app.include_router(tables.routes, prefix=api.PREFIX)
+    app.include_router(operations.routes, prefix=api.PREFIX)
     app.include_router(pages.routes)
     # The last one added is the first to see a request.
     if token is None:
