@@ -47,6 +47,23 @@ SHORT_SECONDS = 0.005
 """A look that takes this long stops counting for no longer than a batch does: it needs no thread."""
 
 
+@dataclass(slots=True)
+class EvaluateSensors:
+    """What has been evaluated since they were made."""
+
+    looks: int = 0
+    comparisons: int = 0
+    alerts: int = 0
+    cpu_seconds: float = 0.0
+
+    def note(self, outcome: LookOutcome, cpu_seconds: float) -> None:
+        """Count a look."""
+        self.looks += 1
+        self.comparisons += len(outcome.records)
+        self.alerts += len(outcome.edges)
+        self.cpu_seconds += cpu_seconds
+
+
 class EvaluateState(Protocol):
     """What evaluation sees of a partition's state."""
 
@@ -102,6 +119,7 @@ class Evaluator:
         """When sums of periods without a plan were first seen, epoch ms."""
         self._warned_of: set[Period] = set()
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
+        self.sensors = EvaluateSensors()
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
@@ -118,7 +136,7 @@ class Evaluator:
         for source in sources:
             async with source.between_flushes() as state:
                 due = [] if state is None else list(self._due(state))
-            done = _Round()
+            done = EvaluateSensors()
             for item in due:
                 if not await self._evaluate(source, item, done):
                     break
@@ -158,7 +176,7 @@ class Evaluator:
                 else:
                     break  # later ones wait for a later snapshot, too
 
-    async def _evaluate(self, source: EvaluateSource, due: _Due, done: _Round) -> bool:
+    async def _evaluate(self, source: EvaluateSource, due: _Due, done: EvaluateSensors) -> bool:
         """Evaluate one look and hand it to its task; False if that isn't live any more."""
         frozen, plan = due.frozen, due.plan
         period = (frozen.experiment, frozen.period_start_ms)
@@ -190,7 +208,8 @@ class Evaluator:
                 state.looks.note(look, evaluator.period, evaluator.comparisons, outputs)
             state.sums.drop(frozen)
         self._carry((source, period), carried)
-        done.note(outcome, carried.cpu_seconds)
+        for sensors in (done, self.sensors):
+            sensors.note(outcome, carried.cpu_seconds)
         for edge in outcome.edges:
             self._log.info("alert", kind=edge.kind, experiment=frozen.experiment, look=due.look)
         return True
@@ -254,20 +273,3 @@ class _Carried:
         outcome = self.evaluator.look(given, evaluated_ms=evaluated_ms, version=__version__)
         self.cpu_seconds = time.thread_time() - started
         return outcome
-
-
-@dataclass
-class _Round:
-    """What one round evaluated of a partition."""
-
-    looks: int = 0
-    comparisons: int = 0
-    alerts: int = 0
-    cpu_seconds: float = 0.0
-
-    def note(self, outcome: LookOutcome, cpu_seconds: float) -> None:
-        """Count a look."""
-        self.looks += 1
-        self.comparisons += len(outcome.records)
-        self.alerts += len(outcome.edges)
-        self.cpu_seconds += cpu_seconds

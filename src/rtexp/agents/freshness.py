@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from rtexp.core.delays import Delays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 MINUTE_MS = 60_000
 REPORTED_MINUTES = 3
@@ -59,6 +59,11 @@ class Freshness:
         )
         for minute_ms in sorted(minutes)[:-REPORTED_MINUTES]:
             del minutes[minute_ms]
+
+    @property
+    def watermarks_ms(self) -> Mapping[int, int]:
+        """By partition the time before which all that arrived is in SQL."""
+        return self._watermarks_ms
 
     def keep(self, partitions: Collection[int]) -> None:
         """Begin anew with all other partitions, should they come back: others may publish them meanwhile.

@@ -56,6 +56,14 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def restarts_of(directory: Path) -> int | None:
+    """Return how often a worker was started again with its data directory; None before it has counted its start."""
+    try:
+        return int((directory / STARTS_NAME).read_text("ascii")) - 1
+    except (OSError, ValueError):
+        return None
+
+
 def _count_start(path: Path) -> int:
     """Add one to the number in a file; a file that is missing or damaged counts as none before."""
     starts = 0

@@ -7,6 +7,8 @@ absolute value of its cell. So publishing may fail for hours, or happen twice, a
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
@@ -54,6 +56,18 @@ class PublishedLook(NamedTuple):
 
     given: LookInputRow
     rows: Sequence[LookRow]
+
+
+@dataclass(slots=True)
+class PublishSensors:
+    """Counts since the publisher was made; seconds are wall clock."""
+
+    rounds: int = 0
+    """Those that wrote something."""
+    seconds: float = 0.0
+    cells: int = 0
+    looks: int = 0
+    """Rows of them."""
 
 
 class PublishSource(Protocol):
@@ -116,6 +130,7 @@ class Publisher:
         self._is_slow = False
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self.store = Availability(self._log)
+        self.sensors = PublishSensors()
 
     @property
     def published(self) -> Mapping[int, int]:
@@ -135,6 +150,8 @@ class Publisher:
         self._published = {p: position for p, position in self._published.items() if p in owned}
         if self._freshness is not None:
             self._freshness.keep(owned)
+        started = time.monotonic()
+        before = self.sensors.cells, self.sensors.looks
         written = 0
         try:
             while sources:
@@ -148,7 +165,16 @@ class Publisher:
             self.store.lost(error)
         else:
             self.store.found()
+        self._note_round(*before, time.monotonic() - started)
         return written
+
+    def _note_round(self, cells_before: int, looks_before: int, seconds: float) -> None:
+        sensors = self.sensors
+        cells, looks = sensors.cells - cells_before, sensors.looks - looks_before
+        if cells or looks:
+            sensors.rounds += 1
+            sensors.seconds += seconds
+            self._log.debug("published", cells=cells, looks=looks, took_ms=round(seconds * 1000))
 
     async def _publish_part(self, source: PublishSource) -> Changed:
         part = await source.changed(self._limit_rows)
@@ -157,6 +183,7 @@ class Publisher:
                 self._write, source.changelog, source.partition, source.incarnation, part.rows
             )
             source.mark_published(part.rows)
+            self.sensors.cells += len(part.rows)
         if not part.more:
             # Not before: until the last part is in SQL, some cell that the position counts isn't.
             self._published[source.partition] = max(part.position, self._published.get(source.partition, 0))
@@ -171,6 +198,7 @@ class Publisher:
                 self._write_looks, source.changelog, source.partition, source.incarnation, looks
             )
             source.mark_looks_published()
+            self.sensors.looks += sum(len(look.rows) for look in looks)
 
     def _write_looks(
         self, changelog: str, partition: int, incarnation: str, looks: Sequence[PublishedLook]

@@ -136,6 +136,7 @@ class _Reader:
 
     async def _replay(self, head: Head, end: int) -> Head:
         checkpoint, marker = head.checkpoint, head.marker
+        self._sensors.changelog_left = end - head.position
         async for records in self._read(head.position, end):
             pages: dict[bytes, bytes | None] = {}
             for record in records:
@@ -147,9 +148,11 @@ class _Reader:
                     pages[record.key] = record.value
             self._sensors.changelog_records += len(records)
             self._sensors.changelog_bytes += sum(len(record.value or b"") for record in records)
+            self._sensors.changelog_left = end - records[-1].offset - 1
             head = Head(LAYOUT, head.incarnation, records[-1].offset + 1, checkpoint, marker, time.time())
             for _ in self._store.write((Page(*item) for item in pages.items()), head):
                 await asyncio.sleep(0)
+        self._sensors.changelog_left = 0  # what is left are marks of transactions
         return head
 
 

@@ -23,6 +23,8 @@ class TaskSensors:
     changelog_records: int = 0
     """Read in recovery."""
     changelog_bytes: int = 0
+    changelog_left: int = 0
+    """Offsets that recovery still has to read; 0 once the state is restored."""
     rewound_records: int = 0
     recovery_seconds: float = 0.0
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from rtexp import __version__
+from rtexp.metrics.requests import CountedRequests, NotedRoute, RequestMetrics
 from rtexp.store.engine import make_engine
-from rtexp.web import api, health, operations, pages, state, tables
+from rtexp.web import api, health, metrics, operations, pages, state, tables
 from rtexp.web.access import Gate, HostCheck
 from rtexp.web.faults import Faults
 from rtexp.web.headers import SafeHeaders
@@ -48,16 +49,21 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     )
     state.hold(app, settings, engine)
     app.state.site = site
+    requests = RequestMetrics()
+    metrics.hold(app, engine, requests)
     app.include_router(health.routes)
+    app.include_router(metrics.routes)
     app.include_router(api.routes)
     app.include_router(tables.routes, prefix=api.PREFIX)
     app.include_router(operations.routes, prefix=api.PREFIX)
     app.include_router(pages.routes)
     # The last one added is the first to see a request.
+    app.add_middleware(NotedRoute, prefix=api.PREFIX)
     if token is None:
         app.add_middleware(HostCheck, refuse=faults.refuse)
     else:
         app.add_middleware(Gate, token=token, base_path=base_path, refuse=faults.refuse)
     app.add_middleware(EncodedPaths, base_path=base_path)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(CountedRequests, metrics=requests)
     return app

@@ -1,0 +1,75 @@
+"""What a worker shows at `/metrics`: its tasks and its process, in results also SQL and looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rtexp.agents.own_process import restarts_of
+from rtexp.bootstrap.common import worker_name
+from rtexp.metrics.exposition import Exposition, Sample
+from rtexp.metrics.tasks import TaskSamples, build_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from rtexp.agents.evaluate import Evaluator
+    from rtexp.agents.freshness import Freshness
+    from rtexp.agents.publish import Publisher
+    from rtexp.agents.publish_source import TaskSource
+    from rtexp.engine.app import EngineApp
+    from rtexp.metrics.exposition import Samples
+    from rtexp.store.availability import Availability
+
+
+def worker_metrics(app: EngineApp, job: str, *more: Samples) -> Exposition:
+    """Return what a worker of ``job`` shows; ``more`` is what only this job can say."""
+
+    def process() -> Iterator[Sample]:
+        yield build_info(job, worker_name(app.directory))
+        restarts = restarts_of(app.directory)
+        if restarts is not None:
+            yield Sample("rtexp_worker_restarts_total", (), restarts)
+
+    return Exposition([process, TaskSamples(app.task_status), *more])
+
+
+class ResultSamples:
+    """What publishing and evaluating count, and how far SQL is."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        evaluator: Evaluator,
+        sources: Callable[[], Iterable[TaskSource]],
+        freshness: Freshness | None,
+        stores: Mapping[str, Availability],
+    ) -> None:
+        """``sources`` returns those of live partitions; ``stores`` says, by user of SQL, whether it answers."""
+        self._publisher = publisher
+        self._evaluator = evaluator
+        self._sources = sources
+        self._freshness = freshness
+        self._stores = stores
+
+    def __call__(self) -> Iterator[Sample]:
+        """Yield them as they are now."""
+        published, evaluated = self._publisher.sensors, self._evaluator.sensors
+        yield Sample("rtexp_publish_seconds", (), published.seconds, observed=published.rounds)
+        yield Sample("rtexp_published_rows_total", ("cells",), published.cells)
+        yield Sample("rtexp_published_rows_total", ("looks",), published.looks)
+        yield Sample("rtexp_looks_evaluated_total", (), evaluated.looks)
+        yield Sample("rtexp_alerts_raised_total", (), evaluated.alerts)
+        yield Sample("rtexp_look_cpu_seconds_total", (), evaluated.cpu_seconds)
+        for partition, position in self._publisher.published.items():
+            yield Sample("rtexp_published_position", (str(partition),), position)
+        for source in self._sources():
+            if (state := source.state) is not None:
+                waiting = self._evaluator.waiting(state)
+                yield Sample("rtexp_looks_waiting", (str(source.partition),), waiting)
+        if self._freshness is not None:
+            for partition, watermark_ms in self._freshness.watermarks_ms.items():
+                labels = (str(partition),)
+                yield Sample("rtexp_published_watermark_timestamp_seconds", labels, watermark_ms / 1000)
+        for user, store in self._stores.items():
+            yield Sample("rtexp_store_up", (user,), store.is_up)
+            yield Sample("rtexp_store_failures", (user,), store.failures)

@@ -1,0 +1,70 @@
+"""The table of metrics: named as Prometheus expects, with few labels, each said what to do about."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rtexp.metrics.definitions import ALL, METRICS, Metric
+
+UNITS = ("_seconds", "_bytes", "_rows", "_offsets", "_records", "_total", "_info")
+WITHOUT_UNIT = {
+    "process_open_fds",
+    "process_max_fds",
+    "rtexp_cells",
+    "rtexp_input_position",
+    "rtexp_looks_waiting",
+    "rtexp_published_position",
+    "rtexp_sql_up",
+    "rtexp_store_failures",
+    "rtexp_store_up",
+    "rtexp_task_ready",
+    "rtexp_web_requests_in_progress",
+}
+"""Numbers of things, positions, and yes or no."""
+LABELS = {
+    "agent",
+    "input",
+    "method",
+    "partition",
+    "place",
+    "python",
+    "quantile",
+    "reason",
+    "route",
+    "rtexp_job",
+    "status",
+    "table",
+    "topic",
+    "user",
+    "version",
+    "worker",
+}
+"""All have few values. `user` is one of publish, metadata, operations; nobody who acts. `job` is Prometheus' own."""
+
+
+def test_names_are_given_once() -> None:
+    names = [metric.name for metric in METRICS]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_a_name_says_kind_and_unit(metric: Metric) -> None:
+    assert re.fullmatch(r"(rtexp|process)_[a-z0-9_]+", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.name.endswith(UNITS) != (metric.name in WITHOUT_UNIT)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_labels_are_of_a_known_few(metric: Metric) -> None:
+    assert set(metric.labels) <= LABELS
+    assert "experiment" not in metric.labels
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_it_is_said_what_it_is_and_what_to_do(metric: Metric) -> None:
+    assert metric.help.endswith(".")
+    assert metric.act.endswith(".")
+    assert metric.where
+    assert set(metric.where) <= set(ALL)
