@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from rtexp.agents import aggregate
 from rtexp.agents.raw_history import keep_checking
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.metrics import show_metrics
 from rtexp.bootstrap.sender import Sender
 from rtexp.bootstrap.worker_web import serve, users_of
 from rtexp.engine.app import EngineApp
@@ -39,6 +40,7 @@ def create(settings: Settings) -> EngineApp:
     app.task(compare_with_raw_topics)
     sender = Sender(client_options(settings.kafka))
     server = serve(app, "aggregate", settings, checks={"broker": sender.is_well}, measure=users_of)
+    show_metrics(server, app, "aggregate", sender)
     report_status(app, "aggregate", settings, lambda _: {}, sender=sender, server=server)
     return app
 

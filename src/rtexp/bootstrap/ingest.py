@@ -9,6 +9,7 @@ from rtexp.agents.filter_actions import filter_actions
 from rtexp.agents.filter_activations import filter_activations
 from rtexp.agents.metadata_reader import follow_snapshots
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.metrics import show_metrics
 from rtexp.bootstrap.sender import Sender
 from rtexp.bootstrap.worker_web import serve
 from rtexp.engine.app import EngineApp
@@ -37,6 +38,7 @@ def create(settings: Settings) -> EngineApp:
     )
     sender = Sender(client_options(kafka))
     server = serve(app, "ingest", settings, checks={"broker": sender.is_well})
+    show_metrics(server, app, "ingest", sender)
     report_status(app, "ingest", settings, lambda _: activations.details(), sender=sender, server=server)
 
     async def read_metadata() -> None:

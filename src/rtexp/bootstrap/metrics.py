@@ -8,29 +8,34 @@ from rtexp.agents.own_process import restarts_of
 from rtexp.bootstrap.common import worker_name
 from rtexp.metrics.exposition import Exposition, Sample
 from rtexp.metrics.tasks import TaskSamples, build_info
+from rtexp.worker_web.metrics import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rtexp.agents.evaluate import Evaluator
     from rtexp.agents.freshness import Freshness
+    from rtexp.agents.plan_book import PlanBook
     from rtexp.agents.publish import Publisher
     from rtexp.agents.publish_source import TaskSource
+    from rtexp.bootstrap.sender import Sender
     from rtexp.engine.app import EngineApp
     from rtexp.metrics.exposition import Samples
     from rtexp.store.availability import Availability
+    from rtexp.worker_web.server import WorkerServer
 
 
-def worker_metrics(app: EngineApp, job: str, *more: Samples) -> Exposition:
-    """Return what a worker of ``job`` shows; ``more`` is what only this job can say."""
+def show_metrics(server: WorkerServer, app: EngineApp, job: str, sender: Sender, *more: Samples) -> None:
+    """Add `/metrics` to what a worker of ``job`` serves; ``more`` is what only this job can say."""
 
     def process() -> Iterator[Sample]:
         yield build_info(job, worker_name(app.directory))
         restarts = restarts_of(app.directory)
         if restarts is not None:
             yield Sample("rtexp_worker_restarts_total", (), restarts)
+        yield Sample("rtexp_broker_up", (), sender.is_well())
 
-    return Exposition([process, TaskSamples(app.task_status), *more])
+    server.add("/metrics", metrics(Exposition([process, TaskSamples(app.task_status), *more])))
 
 
 class ResultSamples:
@@ -38,9 +43,11 @@ class ResultSamples:
 
     def __init__(
         self,
+        *,
         publisher: Publisher,
         evaluator: Evaluator,
         sources: Callable[[], Iterable[TaskSource]],
+        book: PlanBook,
         freshness: Freshness | None,
         stores: Mapping[str, Availability],
     ) -> None:
@@ -48,6 +55,7 @@ class ResultSamples:
         self._publisher = publisher
         self._evaluator = evaluator
         self._sources = sources
+        self._book = book
         self._freshness = freshness
         self._stores = stores
 
@@ -60,6 +68,8 @@ class ResultSamples:
         yield Sample("rtexp_looks_evaluated_total", (), evaluated.looks)
         yield Sample("rtexp_alerts_raised_total", (), evaluated.alerts)
         yield Sample("rtexp_look_cpu_seconds_total", (), evaluated.cpu_seconds)
+        if self._book.as_of_ms:
+            yield Sample("rtexp_snapshot_timestamp_seconds", ("evaluate",), self._book.as_of_ms / 1000)
         for partition, position in self._publisher.published.items():
             yield Sample("rtexp_published_position", (str(partition),), position)
         for source in self._sources():

@@ -18,6 +18,7 @@ from rtexp.agents.publish_source import TaskSource
 from rtexp.agents.sync_metadata import MetadataSync
 from rtexp.agents.write_operations import WRITE_SECONDS, OperationsWriter, follow_and_write
 from rtexp.bootstrap.common import engine_config, or_die, report_status
+from rtexp.bootstrap.metrics import ResultSamples, show_metrics
 from rtexp.bootstrap.sender import Sender
 from rtexp.bootstrap.worker_web import cells_of, serve
 from rtexp.engine.app import EngineApp
@@ -74,6 +75,17 @@ def create(settings: Settings) -> EngineApp:
     server = serve(app, "results", settings, checks=checks, measure=cells_of)
     report_status(app, "results", settings, details, sender=sender, server=server)
     metadata = MetadataSync(engine, settings, sender.send)
+    writer = OperationsWriter(engine)
+    stores = {"publish": publisher.store, "metadata": metadata.store, "operations": writer.store}
+    samples = ResultSamples(
+        publisher=publisher,
+        evaluator=evaluator,
+        sources=sources.current,
+        book=book,
+        freshness=freshness,
+        stores=stores,
+    )
+    show_metrics(server, app, "results", sender, samples)
 
     async def publish() -> None:
         await or_die("publishing", publisher.run())
@@ -89,7 +101,7 @@ def create(settings: Settings) -> EngineApp:
         await or_die("syncing metadata", _sync_metadata(app, metadata, settings))
 
     async def write_operations() -> None:
-        writing = _write_operations(app, OperationsWriter(engine), settings)
+        writing = _write_operations(app, writer, settings)
         await or_die("writing what the jobs do", writing)
 
     app.task(publish)

@@ -60,6 +60,10 @@ METRICS = (
         "How often this worker was started again with its data directory, cleanly or not.",
         "Rising without your doing: the last line before each start says why it ended.",
     ),
+    Metric(
+        "rtexp_broker_up", "gauge", (), "1 when the broker took this worker's last report of status in time.",
+        "0: brokers are away, slow, or refuse writes. Workers end by themselves where a commit isn't answered.",
+    ),
     # -- tasks of the engine ------------------------------------------------------------------------------
     Metric(
         "rtexp_task_ready", "gauge", TASK,

@@ -416,7 +416,9 @@ async def test_freshness_is_told_of_a_watermark_once_all_that_it_stands_for_is_i
     assert freshness.told == [(3, 1_000)] * 2, "a watermark goes on without cells as well"
 
 
-async def test_rounds_that_write_are_counted_with_their_rows_and_told_in_one_line_each(engine: Engine) -> None:
+async def test_rounds_that_write_are_counted_with_their_rows_and_told_in_one_line_each(
+    engine: Engine,
+) -> None:
     table = Table()
     table.count(1, 2, 3)
     publisher = Publisher(engine, lambda: [table])

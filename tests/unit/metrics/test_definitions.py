@@ -12,6 +12,7 @@ UNITS = ("_seconds", "_bytes", "_rows", "_offsets", "_records", "_total", "_info
 WITHOUT_UNIT = {
     "process_open_fds",
     "process_max_fds",
+    "rtexp_broker_up",
     "rtexp_cells",
     "rtexp_input_position",
     "rtexp_looks_waiting",
