@@ -29,10 +29,11 @@ def show_metrics(server: WorkerServer, app: EngineApp, job: str, sender: Sender,
     """Add `/metrics` to what a worker of ``job`` serves; ``more`` is what only this job can say."""
 
     def process() -> Iterator[Sample]:
-        yield build_info(job, worker_name(app.directory))
+        worker = worker_name(app.directory)
+        yield build_info(job, worker)
         restarts = restarts_of(app.directory)
         if restarts is not None:
-            yield Sample("rtexp_worker_restarts_total", (), restarts)
+            yield Sample("rtexp_worker_restarts_total", (worker,), restarts)
         yield Sample("rtexp_broker_up", (), sender.is_well())
 
     server.add("/metrics", metrics(Exposition([process, TaskSamples(app.task_status), *more])))

@@ -56,7 +56,7 @@ METRICS = (
     Metric("process_open_fds", "gauge", (), "Open file descriptors.", "Near the limit: raise `ulimit -n`.", ALL),
     Metric("process_max_fds", "gauge", (), "The limit of open file descriptors.", "Raise it with `ulimit -n`.", ALL),
     Metric(
-        "rtexp_worker_restarts_total", "counter", (),
+        "rtexp_worker_restarts_total", "counter", ("worker",),
         "How often this worker was started again with its data directory, cleanly or not.",
         "Rising without your doing: the last line before each start says why it ended.",
     ),

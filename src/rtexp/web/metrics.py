@@ -3,6 +3,7 @@
 # Annotations are read by FastAPI at runtime, so they must not be postponed here.
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from sqlalchemy import Engine
@@ -15,10 +16,15 @@ from rtexp.metrics.requests import RequestMetrics
 from rtexp.metrics.tasks import build_info
 from rtexp.store.engine import reading
 from rtexp.store.operations import KEPT_MS, read_freshness, read_pipeline, read_workers
+from rtexp.web.answers import json_answer
+from rtexp.web.state import engine_of
 
 MINUTE_MS = 60_000
 MOST_WORKERS = 200
 """Each has a series; where every start has a new name, a day may have had thousands."""
+
+TARGET_MS = 60_000
+"""Whoever hasn't spoken for so long isn't scraped any more."""
 
 routes = APIRouter()
 
@@ -34,6 +40,16 @@ def metrics(request: Request) -> Response:
     """Answer a scrape; with SQL away there is less to say, and `rtexp_sql_up` is 0."""
     answer = request.app.state.exposition.render(request.headers.get("accept", ""))
     return Response(answer.body, media_type=answer.content_type)
+
+
+@routes.get("/metrics/targets", include_in_schema=False)
+def targets(request: Request) -> Response:
+    """List the workers that live, as Prometheus' `http_sd_configs` reads it: under `rtexp up` their ports change."""
+    spoke_after_ms = int(time.time() * 1000) - TARGET_MS
+    with reading(engine_of(request)) as connection:
+        found = read_workers(connection)
+    urls = [urlsplit(row.url) for row in found if row.url and row.updated_ms > spoke_after_ms]
+    return json_answer(request, [{"targets": sorted({url.netloc for url in urls})}])
 
 
 class SqlSamples:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from rtexp.metrics.definitions import ALL, METRICS, Metric
+from rtexp.metrics.page import page
 
 UNITS = ("_seconds", "_bytes", "_rows", "_offsets", "_records", "_total", "_info")
 WITHOUT_UNIT = {
@@ -69,3 +71,10 @@ def test_it_is_said_what_it_is_and_what_to_do(metric: Metric) -> None:
     assert metric.act.endswith(".")
     assert metric.where
     assert set(metric.where) <= set(ALL)
+
+
+def test_the_page_of_metrics_is_made_from_the_definitions() -> None:
+    """After a change: python -m rtexp.metrics > docs/metrics.md."""
+    text = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    assert text == page()
+    assert all(f"| `{metric.name}` |" in text for metric in METRICS)

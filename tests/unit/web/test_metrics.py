@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ from rtexp.store.operations import (
     upsert_pipeline,
     upsert_workers,
 )
-from rtexp.web.metrics import MOST_WORKERS, SqlSamples
+from rtexp.web.metrics import MOST_WORKERS, TARGET_MS, SqlSamples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +166,23 @@ def test_everything_shown_is_defined_for_the_web_application(site: Site) -> None
 @pytest.mark.parametrize("accept", ["application/openmetrics-text", "text/plain", "*/*", "x" * 5000])
 def test_any_accept_header_gets_an_answer(site: Site, accept: str) -> None:
     assert site.client.get("/metrics", headers={"Accept": accept}).status_code == 200
+
+
+def test_prometheus_is_told_where_the_workers_are_that_live(site: Site) -> None:
+    now_ms = int(time.time() * 1000)
+    workers = [
+        WorkerRow("host-1", "ingest", "http://host:6066", 1, 0, 0, 0, 0.0, now_ms),
+        WorkerRow("host-2", "results", "http://[::1]:7000", 1, 0, 0, 0, 0.0, now_ms),
+        WorkerRow("host-3", "results", "http://gone:1", 1, 0, 0, 0, 0.0, now_ms - TARGET_MS),
+        WorkerRow("host-4", "results", "", 1, 0, 0, 0, 0.0, now_ms),
+    ]
+    with open_database(site.database) as engine, writing(engine) as connection:
+        upsert_workers(connection, workers)
+    answer = site.client.get("/metrics/targets")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == [{"targets": ["[::1]:7000", "host:6066"]}]
+
+
+def test_without_sql_no_target_is_forgotten_as_the_answer_is_an_error(tmp_path: Path) -> None:
+    with open_site(tmp_path, migrated=False) as site:
+        assert site.client.get("/metrics/targets").status_code >= 500
