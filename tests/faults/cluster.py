@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -40,10 +41,8 @@ ROOT = Path(__file__).parents[2]
 SESSION_SECONDS = 6.0
 REWOUND = re.compile(r"live; rewound ([1-9]\d*) records")
 READY = "live; rewound"
-ANNOUNCED = re.compile(
-    r"\[(\d+)\] \[INFO\] (users/\d+): restored \d+ changelog records in [\d.]+ s; rewinding (\{.*?\})"
-)
-DONE = re.compile(r"\[(\d+)\] \[INFO\] (users/\d+): live; rewound (\d+) records")
+ANNOUNCED = re.compile(r"(users/\d+): restored \d+ changelog records in [\d.]+ s; rewinding (\{.*?\})")
+DONE = re.compile(r"(users/\d+): live; rewound (\d+) records")
 
 
 def make_settings(
@@ -169,20 +168,24 @@ class Worker:
 def incomplete_rewinds(said: str) -> list[str]:
     """Compare what a worker's log announces of each partition with what it says once that is done.
 
-    >>> incomplete_rewinds("[7] [INFO] users/1: restored 2 changelog records in 0.1 s; rewinding {'a': 2, 'b': 1}\\n"
-    ...                    "[7] [INFO] users/1: live; rewound 2 records")
+    >>> began = "users/1: restored 2 changelog records in 0.1 s; rewinding {'a': 2, 'b': 1}"
+    >>> lines = [{"pid": 7, "event": began}, {"pid": 7, "event": "users/1: live; rewound 2 records"}]
+    >>> incomplete_rewinds("\\n".join(map(json.dumps, lines)))
     ['users/1: 2 of 3']
     """
-    announced: dict[tuple[str, str], int] = {}
+    announced: dict[tuple[int, str], int] = {}
     """By process, as one may die before it is done, and partition."""
     found = []
     for line in said.splitlines():
-        if began := ANNOUNCED.search(line):
-            announced[began[1], began[2]] = sum(map(int, re.findall(r": (\d+)", began[3])))
-        elif done := DONE.search(line):
-            wanted = announced.pop((done[1], done[2]), None)
-            if wanted not in (None, int(done[3])):
-                found.append(f"{done[2]}: {done[3]} of {wanted}")
+        if not (ANNOUNCED.search(line) or DONE.search(line)):
+            continue
+        told = json.loads(line)
+        if began := ANNOUNCED.search(told["event"]):
+            announced[told["pid"], began[1]] = sum(map(int, re.findall(r": (\d+)", began[2])))
+        elif done := DONE.search(told["event"]):
+            wanted = announced.pop((told["pid"], done[1]), None)
+            if wanted not in (None, int(done[2])):
+                found.append(f"{done[1]}: {done[2]} of {wanted}")
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
@@ -47,6 +48,11 @@ class Up:
     @property
     def lines(self) -> list[str]:
         return self._log.read_text().splitlines()
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The lines as what they are where no terminal shows them: JSON, each with its process."""
+        return [json.loads(line) for line in self.lines]
 
     def until(self, text: str) -> None:
         give_up = time.monotonic() + START_SECONDS
@@ -104,7 +110,8 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
 
     # The pages are there, and say where.
     address = f"http://127.0.0.1:{up.web_port}/"
-    up.until(f"web         | pages at {address}")
+    up.until(f'"event":"pages at {address}"')
+    assert any(line["process"] == "web" and line["level"] == "info" for line in up.told if "level" in line)
     with urlopen(f"{address}health/ready", timeout=START_SECONDS) as answer:
         assert answer.status == 200
 
@@ -138,7 +145,7 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
     assert any("topics: 12, of which 0 are new" in line for line in up.lines)
     assert len(up.broker_pids()) == 1
     assert up.end(signal.SIGINT) == 0
-    assert up.lines[-1] == "rtexp       | stopped"
+    assert (up.told[-1]["process"], up.told[-1]["event"]) == ("rtexp", "stopped")
     assert any("broker ended (exit code 143)" in line for line in up.lines)
     assert up.broker_pids() == []
 
@@ -146,7 +153,7 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
 def test_a_signal_during_the_start_stops_cleanly(up: Up) -> None:
     up.until("starting one")
     assert up.end(signal.SIGTERM) == 0
-    assert up.lines[-1] == "rtexp       | stopped"
+    assert (up.told[-1]["process"], up.told[-1]["event"]) == ("rtexp", "stopped")
     assert up.broker_pids() == []
 
 

@@ -101,6 +101,9 @@ class MetadataSync:
         self.store.found()
         taken = snapshot(experiments, plans, as_of_ms=now_ms, period_ms=self._period_ms)
         await self._send(Output(self._topic, 0, wire.encode(taken), key=wire.KEY))
+        self._log.debug(
+            "snapshot_sent", experiments=len(taken.experiments), plans=len(taken.plans), as_of_ms=now_ms
+        )
         if now_ms >= self._csv_due_ms:
             await self._keep_csv(taken, now_ms)
         return taken

@@ -12,6 +12,7 @@ from rtexp.bench.accounting import Usage, machine_cpu_seconds, usage
 from rtexp.bench.workload import EVENTS, GROUPS, START_MS, CellCounts, CellKey
 from rtexp.errors import FatalError
 from rtexp.local.broker_files import free_port
+from rtexp.local.merged_log import childs_form
 from rtexp.local.positions import kafka_observer
 from rtexp.local.readiness import wait_for_snapshot
 from rtexp.local.status_board import StatusFollower
@@ -202,6 +203,7 @@ async def running(
     config = directory / CONFIG_NAME
     config.write_text(as_toml(settings), "utf-8")
     environ = {name: value for name, value in environ.items() if not name.startswith("RTEXP_")}
+    environ |= childs_form(as_json=False)
     with (directory / LOG_NAME).open("a", encoding="utf-8") as log:
 
         def note(name: str, line: str) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtexp.bootstrap.heap import keep_trimmed
+from rtexp.engine.worker import leave_out_banner
 from rtexp.errors import RtexpError
+from rtexp.logs import Setup, is_json, secrets_of
 from rtexp.settings import CONFIG_VARIABLE, load
 
 if TYPE_CHECKING:
@@ -23,10 +25,17 @@ def worker_app(job: str) -> EngineApp:
     """Return the app of one job, from the configuration of this process; ends it with one line if that's wrong."""
     try:
         config = os.environ.get(CONFIG_VARIABLE)
-        return create_app(job, load(Path(config) if config else None, os.environ))
+        settings = load(Path(config) if config else None, os.environ)
+        app = create_app(job, settings)
     except RtexpError as exc:
         sys.stderr.write(f"rtexp {job}: {exc}\n")
         raise SystemExit(EXIT_CONFIG) from None
+    logs = Setup(settings.log, secrets_of(settings, os.environ))
+    logs.begin()
+    app.set_up_logging = logs.begin
+    if is_json(settings.log, sys.stdout):
+        leave_out_banner()
+    return app
 
 
 def create_app(job: str, settings: Settings) -> EngineApp:

@@ -1,12 +1,17 @@
-"""What a worker shows at `/metrics`: its tasks and its process, in results also SQL and looks."""
+"""What a worker shows at `/metrics`, and of it in its log: its tasks and its process, in results also SQL and looks."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+
+import structlog
 
 from rtexp.agents.own_process import restarts_of
 from rtexp.bootstrap.common import worker_name
 from rtexp.metrics.exposition import Exposition, Sample
+from rtexp.metrics.minute import SECONDS as MINUTE_SECONDS
+from rtexp.metrics.minute import Minutes
 from rtexp.metrics.tasks import TaskSamples, build_info
 from rtexp.worker_web.metrics import metrics
 
@@ -24,9 +29,14 @@ if TYPE_CHECKING:
     from rtexp.store.availability import Availability
     from rtexp.worker_web.server import WorkerServer
 
+log = structlog.get_logger(__name__)
+
 
 def show_metrics(server: WorkerServer, app: EngineApp, job: str, sender: Sender, *more: Samples) -> None:
-    """Add `/metrics` to what a worker of ``job`` serves; ``more`` is what only this job can say."""
+    """Add `/metrics` to what a worker of ``job`` serves, and a line a minute to its log.
+
+    ``more`` is what only this job can say.
+    """
 
     def process() -> Iterator[Sample]:
         worker = worker_name(app.directory)
@@ -36,7 +46,15 @@ def show_metrics(server: WorkerServer, app: EngineApp, job: str, sender: Sender,
             yield Sample("rtexp_worker_restarts_total", (worker,), restarts)
         yield Sample("rtexp_broker_up", (), sender.is_well())
 
+    async def say_each_minute() -> None:
+        minutes = Minutes(app.task_status)
+        while not app.should_stop:
+            await asyncio.sleep(MINUTE_SECONDS)
+            for fields in minutes.next():
+                log.info("minute", **fields)
+
     server.add("/metrics", metrics(Exposition([process, TaskSamples(app.task_status), *more])))
+    app.task(say_each_minute)
 
 
 class ResultSamples:

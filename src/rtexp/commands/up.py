@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rtexp.local.merged_log import MergedLog
+from rtexp.local.merged_log import MergedLog, childs_form
 from rtexp.local.signals import run_until_signalled
 from rtexp.local.supervisor import OWN_NAME
 from rtexp.local.system import JOBS, ONE_OF_EACH, local_system
+from rtexp.logs import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,19 +67,26 @@ def up(context: Context, *, workers: Mapping[str, int]) -> None:
     Example: rtexp up --workers aggregate=2
     """
     # A log that nobody reads any more ends the system like Ctrl-C, as it does other programs in a pipe.
-    log = MergedLog(sys.stdout, on_gone=lambda: signal.raise_signal(signal.SIGTERM))
+    as_json = is_json(context.settings.log, sys.stdout)
+    log = MergedLog(sys.stdout, on_gone=lambda: signal.raise_signal(signal.SIGTERM), as_json=as_json)
     asyncio.run(
         run_until_signalled(
-            _run(context, workers, log),
+            _run(context, workers, log, environ={**os.environ, **childs_form(as_json=as_json)}),
             on_signal=lambda: log(OWN_NAME, "stopping: first the workers, then the broker"),
         )
     )
     log(OWN_NAME, "stopped")
 
 
-async def _run(context: Context, workers: Mapping[str, int], log: Callable[[str, str], None]) -> None:
+async def _run(
+    context: Context,
+    workers: Mapping[str, int],
+    log: Callable[[str, str], None],
+    *,
+    environ: Mapping[str, str],
+) -> None:
     async with local_system(
-        context.settings, context.config_path, workers=workers, on_line=log, environ=os.environ
+        context.settings, context.config_path, workers=workers, on_line=log, environ=environ
     ):
         log(OWN_NAME, "running; Ctrl-C stops")
         await asyncio.Event().wait()

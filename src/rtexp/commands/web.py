@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
 import click
 
+from rtexp.logs import Setup, secrets_of
 from rtexp.web.server import serve
 
 if TYPE_CHECKING:
@@ -22,4 +24,5 @@ def web(context: Context) -> None:
 
     Example: rtexp web
     """
-    serve(context.settings, os.environ, say=click.echo)
+    Setup(context.settings.log, secrets_of(context.settings, os.environ)).begin()
+    serve(context.settings, os.environ, say=logging.getLogger("rtexp.web").info)

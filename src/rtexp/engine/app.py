@@ -19,6 +19,7 @@ from rtexp.engine.dispatch import Dispatcher
 from rtexp.engine.failstop import die, end_after
 from rtexp.engine.logs import limit_client_logs
 from rtexp.engine.transport import BatchTransport
+from rtexp.engine.worker import EngineWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +75,8 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         self.config = config
         self.dispatcher = Dispatcher(config)
         self._directory_lock: TextIO | None = None
+        self.set_up_logging: Callable[..., None] | None = None
+        """Called with a stream and ``level`` when a worker process starts; None: Faust's own way of logging."""
         super().__init__(
             config.group,
             broker=[f"kafka://{broker}" for broker in config.brokers],
@@ -91,6 +94,7 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
             consumer_auto_offset_reset="none",
             autodiscover=False,
             worker_redirect_stdouts=False,
+            Worker=EngineWorker,
         )
 
     def _new_transport(self) -> BatchTransport:

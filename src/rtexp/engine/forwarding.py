@@ -158,7 +158,7 @@ class ForwardRunner:
             if self._paused:
                 return
             assert self._producer is not None
-            started = time.monotonic()
+            started, rows = time.monotonic(), self._rows
             self._rows = 0
             forwarded = self.agent.forwarder.drain(now_ms=_now_ms(), at_end_ms=dict(self._at_end_ms))
             try:
@@ -179,7 +179,10 @@ class ForwardRunner:
             if forwarded.commits and await self._commit(forwarded.commits):
                 self._committed.update({tp: done.next_offset for tp, done in forwarded.commits.items()})
             if forwarded.outputs:
-                self.sensors.flushed(time.monotonic() - started)
+                seconds = time.monotonic() - started
+                self.sensors.flushed(seconds)
+                fields = {"agent": self.agent.name, "rows": rows, "outputs": len(forwarded.outputs)}
+                log.debug("flush", extra={**fields, "took_ms": round(seconds * 1000)})
 
     async def close(self) -> None:
         """Deliver and commit what is there, then disconnect."""

@@ -317,7 +317,7 @@ class PartitionTask:
         async with self._lock:
             if self.paused or self.phase not in (Phase.REWINDING, Phase.LIVE):
                 return False
-            started = time.monotonic()
+            started, rows = time.monotonic(), self.sensors.rows
             full = self._apply()
             outputs = self._state.collect()
             if self.phase is Phase.REWINDING:
@@ -327,9 +327,20 @@ class PartitionTask:
             checkpoint = checkpoint or (self._unsaved and time.monotonic() >= self._checkpoint_at)
             if checkpoint or journal or self._moved():
                 await self._commit(outputs, journal, checkpoint=checkpoint)
-                self.sensors.flushed(time.monotonic() - started)
+                self._flushed(time.monotonic() - started, self.sensors.rows - rows, len(outputs))
             self._warn_of_held()
             return full
+
+    def _flushed(self, seconds: float, rows: int, outputs: int) -> None:
+        self.sensors.flushed(seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            positions = {topic: source.mark for topic, source in self._inputs.items()}
+            self._say(logging.DEBUG, "flush", seconds, rows=rows, outputs=outputs, positions=positions)
+
+    def _say(self, level: int, event: str, seconds: float, **fields: object) -> None:
+        """Log one piece of work as fields."""
+        own = {"agent": self.agent.name, "partition": self.partition, "took_ms": round(seconds * 1000)}
+        log.log(level, event, extra={**own, **fields})
 
     def _warn_of_held(self) -> None:
         """Warn, now and then, of records that wait until retention may soon take them."""
@@ -373,6 +384,7 @@ class PartitionTask:
             )
 
     async def _commit(self, outputs: Sequence[Output], journal: Sequence[Page], *, checkpoint: bool) -> None:
+        began = time.monotonic()
         applied = {topic: source.applied for topic, source in self._inputs.items()}
         position = changelog.encode_position(self.agent.semantics, applied)
         pages = await self._changed_pages() if checkpoint else []
@@ -390,6 +402,9 @@ class PartitionTask:
             # Nothing of the journal has reached the store since the last checkpoint, and its head is about to
             # pass the records of all of it.
             await self._save([*itertools.starmap(Page, self._noted.items()), *pages], position)
+            size = sum(len(page.value or b"") for page in pages)
+            seconds = time.monotonic() - began
+            self._say(logging.INFO, "checkpoint", seconds, pages=len(pages), bytes=size, positions=applied)
             self._noted.clear()
             self._checkpoint_at = time.monotonic() + self._config.checkpoint_interval
             self._unsaved = False

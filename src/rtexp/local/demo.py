@@ -14,7 +14,7 @@ from rtexp.local.demo_states import DECIDING, expected_states, read_states
 from rtexp.local.demo_verdict import compare
 from rtexp.local.demo_view import Scene, read_newest_states, read_totals
 from rtexp.local.generator import Generator
-from rtexp.local.merged_log import MergedLog
+from rtexp.local.merged_log import MergedLog, childs_form
 from rtexp.local.pacing import Sent, stream
 from rtexp.local.positions import kafka_observer
 from rtexp.local.raw_writer import raw_writer
@@ -99,7 +99,7 @@ async def run_demo(stage: Stage) -> Verdict:
                 settings,
                 config_path,
                 on_line=MergedLog(log, on_gone=stage.stop.set),
-                environ=demo_environ(stage.environ),
+                environ={**demo_environ(stage.environ), **childs_form(as_json=False)},
             ):
                 return await _Demo(stage, settings, began).run()
         finally:

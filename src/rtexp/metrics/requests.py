@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,11 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = {"GET", "HEAD", "POST"}
 """All others are `other`: who asks may make up names."""
+SLOW_SECONDS = 1.0
+"""From here on a request has a line at info; others are at debug. A stream is as slow as somebody looks on."""
 NO_ROUTE = "none"
 """What no route has answered: unknown paths, and requests that weren't let in."""
+_log = logging.getLogger(__name__)
 _HOLDER = "rtexp.route"
 _CONVERTOR = re.compile(r"\{(\w+):\w+\}")
 
@@ -49,7 +53,6 @@ class RequestMetrics:
 
     def note(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        method = method if method in _METHODS else "other"
         self._seconds.labels(route, method).observe(seconds)
         self._responses.labels(route, method, str(status)).inc()
 
@@ -91,7 +94,13 @@ class CountedRequests:
         finally:
             self._metrics.ended()
             seconds = time.perf_counter() - started
-            self._metrics.note(route.get("template", NO_ROUTE), scope["method"], status, seconds)
+            template = route.get("template", NO_ROUTE)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.note(template, method, status, seconds)
+            # By template: an address can hold a name that isn't for logs.
+            level = logging.INFO if seconds >= SLOW_SECONDS else logging.DEBUG
+            fields = {"route": template, "method": method, "status": status}
+            _log.log(level, "request", extra={**fields, "took_ms": round(seconds * 1000)})
 
 
 class NotedRoute:

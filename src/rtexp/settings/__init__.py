@@ -1,13 +1,14 @@
 """Settings: the one reader of the environment and of ``rtexp.toml``."""
 
 from rtexp.settings.client import client_options, read_secret
-from rtexp.settings.display import as_toml, masked, masked_url
+from rtexp.settings.display import MASK, as_toml, masked, masked_url
 from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load
 from rtexp.settings.models import (
     ActionSettings,
     ActivationSettings,
     DataSettings,
     KafkaSettings,
+    LogSettings,
     MetadataSettings,
     PipelineSettings,
     Settings,
@@ -20,10 +21,12 @@ from rtexp.settings.models import (
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "MASK",
     "ActionSettings",
     "ActivationSettings",
     "DataSettings",
     "KafkaSettings",
+    "LogSettings",
     "MetadataSettings",
     "PipelineSettings",
     "Settings",

@@ -357,6 +357,14 @@ class WebSettings(_Group):
     """Whether single users may be looked up, here and in the workers' own pages."""
 
 
+class LogSettings(_Group):
+    """What long-running processes write to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: lines for people on a terminal, JSON elsewhere."""
+
+
 class DataSettings(_Group):
     """Where workers keep what they can rebuild, and the local broker its log."""
 
@@ -375,6 +383,7 @@ class Settings(_Group):
     sketch: SketchSettings = SketchSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
 
     @model_validator(mode="after")

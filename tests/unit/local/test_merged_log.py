@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 
 import pytest
@@ -48,3 +49,18 @@ def test_a_reader_that_goes_away_is_told_once_and_nobody_fails() -> None:
         log("a", "x")
         log("a", "y")
     assert gone == [True]
+
+
+def test_as_json_each_line_says_whose_it_is_whatever_it_was() -> None:
+    stream = io.StringIO()
+    log = MergedLog(stream, on_gone=fail, as_json=True)
+    log("aggregate-1", '{"timestamp":"t","event":"checkpoint","pages":4}')
+    log("broker", "[2026-11-26 01:00:00] INFO started (kafka.server)")
+    log("web", '["no", "object"]')
+    log("web", "half \ud800 a surrogate")
+    first, second, third, fourth = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert first == {"timestamp": "t", "event": "checkpoint", "pages": 4, "process": "aggregate-1"}
+    assert second["event"] == "[2026-11-26 01:00:00] INFO started (kafka.server)"
+    assert (second["process"], third["process"]) == ("broker", "web")
+    assert third["event"] == '["no", "object"]'
+    assert fourth["event"] == "half \ud800 a surrogate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -186,3 +187,14 @@ def test_prometheus_is_told_where_the_workers_are_that_live(site: Site) -> None:
 def test_without_sql_no_target_is_forgotten_as_the_answer_is_an_error(tmp_path: Path) -> None:
     with open_site(tmp_path, migrated=False) as site:
         assert site.client.get("/metrics/targets").status_code >= 500
+
+
+def test_a_request_has_one_line_at_debug_which_holds_no_name(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtexp.metrics.requests")
+    site.client.get("/experiments/secret-name?bad=secret-name")
+    (line,) = [record for record in caplog.records if record.name == "rtexp.metrics.requests"]
+    told = (line.levelname, line.getMessage(), line.__dict__["route"], line.__dict__["status"])
+    assert told == ("DEBUG", "request", "/experiments/{name}", 404)
+    assert "secret-name" not in str(line.__dict__)

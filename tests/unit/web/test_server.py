@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -43,7 +44,8 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_it_serves_at_the_address_that_it_says_until_it_is_told_to_end(server: subprocess.Popen[str]) -> None:
     assert server.stdout is not None
-    said, _, address = server.stdout.readline().strip().rpartition(" ")
+    line = json.loads(server.stdout.readline())  # as no terminal shows it
+    said, _, address = line["event"].rpartition(" ")
     assert said == "pages at"
     with urlopen(f"{address}health/ready", timeout=PATIENCE_SECONDS) as answer:
         assert answer.status == 200
