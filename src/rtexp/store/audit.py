@@ -85,10 +85,7 @@ def audit_period(
                 found.append(Disagreement(look, None, "row", f"{len(written)} rows", "not recomputable"))
             continue
         outcome = evaluator.look(of_look, evaluated_ms=0, version="")
-        recomputed = {
-            _comparison(row): row
-            for row in (LookRow.of(one, 0) for one in outcome.records)
-        }
+        recomputed = {_comparison(row): row for row in (LookRow.of(one, 0) for one in outcome.records)}
         for comparison in sorted(written.keys() | recomputed.keys()):
             faults = list(_differing(look, comparison, written.get(comparison), recomputed.get(comparison)))
             verdicts_agreeing += not faults
