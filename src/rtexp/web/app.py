@@ -10,16 +10,21 @@ from fastapi import FastAPI
 from rtexp import __version__
 from rtexp.metrics.requests import CountedRequests, NotedRoute, RequestMetrics
 from rtexp.store.engine import make_engine
-from rtexp.web import api, health, metrics, operations, pages, state, tables
+from rtexp.web import api, health, metrics, operations, pages, state, state_page, tables
 from rtexp.web.access import Gate, HostCheck
 from rtexp.web.faults import Faults
 from rtexp.web.headers import SafeHeaders
 from rtexp.web.names import EncodedPaths
+from rtexp.web.state_tables import StateTables
+from rtexp.web.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rtexp.settings import Settings
+
+WORKER_SECONDS = 1.0
+"""How long a page waits for a worker."""
 
 
 def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
@@ -51,12 +56,14 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     app.state.site = site
     requests = RequestMetrics()
     metrics.hold(app, engine, requests)
+    app.state.state_tables = StateTables(settings, WorkerClient(token, WORKER_SECONDS))
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.include_router(api.routes)
     app.include_router(tables.routes, prefix=api.PREFIX)
     app.include_router(operations.routes, prefix=api.PREFIX)
     app.include_router(pages.routes)
+    app.include_router(state_page.routes)
     # The last one added is the first to see a request.
     app.add_middleware(NotedRoute, prefix=api.PREFIX)
     if token is None:

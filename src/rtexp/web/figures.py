@@ -99,3 +99,52 @@ def hours(ms: int) -> str:
     ('41.5', '72')
     """
     return f"{ms / 3_600_000:.2f}".rstrip("0").rstrip(".")
+
+
+def second(at_ms: int) -> str:
+    """Return a time in UTC, to the second.
+
+    >>> second(1_700_000_000_000)
+    '2023-11-14 22:13:20'
+    """
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%d %H:%M:%S}"
+    except OverflowError:
+        return f"{at_ms} ms"
+
+
+def duration(ms: float | None) -> str:
+    """Return how long something took, in two units at most.
+
+    >>> duration(850), duration(2_100), duration(61_900), duration(361_000), duration(33_120_000), duration(194_400_000)
+    ('850 ms', '2.1 s', '61.9 s', '6 min 01 s', '9 h 12 min', '2 d 6 h')
+    >>> duration(None)
+    '\u2013'
+    """
+    if ms is None:
+        return NONE
+    if ms < 1000:  # noqa: PLR2004 - a second
+        return f"{ms:.0f} ms"
+    whole_s = round(ms / 1000)
+    minutes, seconds = divmod(whole_s, 60)
+    if ms < 100_000:  # noqa: PLR2004 - up to where a tenth of a second says something
+        return f"{ms / 1000:.1f} s"
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes} min {seconds:02d} s"
+    hours_, minutes = divmod(minutes, 60)
+    return f"{hours_} h {minutes} min" if hours_ < 48 else f"{hours_ // 24} d {hours_ % 24} h"  # noqa: PLR2004
+
+
+def size(value: float | None) -> str:
+    """Return bytes in the unit that leaves up to three digits before the point.
+
+    >>> size(412), size(1_980_000), size(1_380_000_000), size(None)
+    ('412 B', '2.0 MB', '1.4 GB', '\u2013')
+    """
+    if value is None:
+        return NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:  # noqa: PLR2004 - to the next unit
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -80,7 +80,8 @@ class Site:
 routes = APIRouter(include_in_schema=False)
 
 
-def _site(request: Request) -> Site:
+def site_of(request: Request) -> Site:
+    """Return what all pages share."""
     site: Site = request.app.state.site
     return site
 
@@ -94,7 +95,7 @@ def overview(request: Request) -> Response:
         (name, title, [summary for summary in summaries if summary.part == name])
         for name, title in PARTS.items()
     ]
-    return _site(request).page("overview.html", {"summaries": summaries, "parts": parts})
+    return site_of(request).page("overview.html", {"summaries": summaries, "parts": parts})
 
 
 @routes.get(ONE)
@@ -123,13 +124,13 @@ def experiment(
         if view is None:
             raise unknown_experiment(name, experiment_names(connection))
         details = read_details(connection, view, Choice(period, group, event, metric, role))
-    return _site(request).page("experiment.html", {"view": view, "details": details})
+    return site_of(request).page("experiment.html", {"view": view, "details": details})
 
 
 @routes.get("/static/{path}")
 async def static(request: Request, path: str) -> Response:
     """Return a static file, under the name that its hash gives it."""
-    asset = _site(request).assets.find(path)
+    asset = site_of(request).assets.find(path)
     if asset is None:
         raise Problem(404, "not-found", "there is no such file in this version")
     return Response(asset.body, media_type=asset.media_type, headers={"Cache-Control": FOR_GOOD})

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from rtexp.settings import Settings
+    from rtexp.web.state_tables import StateTables
 
 
 def hold(app: FastAPI, settings: Settings, engine: Engine) -> None:
@@ -29,6 +30,12 @@ def engine_of(request: Request) -> Engine:
     """Return the database."""
     engine: Engine = request.app.state.engine
     return engine
+
+
+def state_tables_of(request: Request) -> StateTables:
+    """Return what asks the workers."""
+    tables: StateTables = request.app.state.state_tables
+    return tables
 
 
 def period_ms_of(request: Request) -> int:

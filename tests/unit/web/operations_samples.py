@@ -82,7 +82,7 @@ def healthy() -> list[Row]:
         counted("actions/missing-field", 3, partition=1),
         counted("actions/missing-field", 5, ago_minutes=300),
         counted("activations/unknown-experiment", 11),
-        counted("actions/read", 6_000, job="ingest", partition=-1),
+        *(counted("actions/read", 6_000, ago_minutes=n, job="ingest", partition=-1) for n in (1, 2)),
         counted("actions/kept", 1_200, job="ingest", partition=-1),
         *(FreshnessRow(minute_ms - n * MINUTE_MS, 12_000 + n, 14_000 + n) for n in range(30)),
     ]

@@ -277,5 +277,6 @@ def test_health_is_ready_when_sql_is(site: Site) -> None:
 
 def test_the_openapi_document_names_every_route_of_the_api(site: Site) -> None:
     document = got(site, "/api/v1/openapi.json")
-    ends = {path.removeprefix("/api/v1/experiments") for path in document["paths"] if "/api/" in path}
-    assert ends == {"", "/{name}", "/{name}/cells", "/{name}/uniques", "/{name}/looks", "/{name}/plans"}
+    paths = {path.removeprefix("/api/v1/") for path in document["paths"] if "/api/" in path}
+    of_one = {f"experiments/{{name}}{end}" for end in ("", "/cells", "/uniques", "/looks", "/plans")}
+    assert paths == {"experiments", *of_one, "pipeline", "workers", "counters", "freshness"}
