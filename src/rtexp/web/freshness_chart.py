@@ -68,5 +68,16 @@ def freshness_chart(
         f"Of the last hour's arrivals 99 of 100 were in SQL within {figures.duration(highest)} in the slowest minute, "
         f"and within {figures.duration(rows[-1].p99_ms)} in the newest.",
         [Tick(x(first_ms + n * MINUTE_MS), f"-{MINUTES - 1 - n}".replace("-0", "now")) for n in (0, 29, 59)],
-        [Tick(y(part * most_ms), figures.duration(part * most_ms)) for part in (0.0, 0.5, 0.95)],
+        [Tick(y(level), f"{level / 1000:g} s") for level in _levels(most_ms)],
     )
+
+
+def _levels(most_ms: float) -> Sequence[int]:
+    """Return up to four round delays below ``most_ms``, at steps of 1, 2 or 5.
+
+    >>> _levels(16_100), _levels(2_300), _levels(900)
+    ([5000, 10000, 15000], [500, 1000, 1500, 2000], [200, 400, 600, 800])
+    """
+    steps = (step * 10**power for power in range(2, 9) for step in (1, 2, 5))
+    step = next(step for step in steps if step * 5 > most_ms)
+    return list(range(step, int(most_ms) + 1, step))

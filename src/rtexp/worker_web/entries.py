@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     """Decodes what a live state has of the key asked for; Problem if that is nothing."""
 
 MOST_PAGES = 1_000
+MOST_ACTIONS = 100
+"""Of the newest that are shown of one user; what the cap leaves out is remembered as well."""
 _MOST_MS = 1 << 53
 NOT_ALLOWED = Problem(
     403,
@@ -144,7 +146,12 @@ def user(state: AggregateState, query: Query) -> Mapping[str, Any]:
             404, "no-entry", "nothing is kept of this user: no trigger, and no action that matters still"
         )
     decoded: dict[str, Any] = msgspec.to_builtins(found)
-    return decoded | {"cap_per_hour": state.users.rules.cap_per_hour}
+    shown, left_out = found.actions[:MOST_ACTIONS], found.actions[MOST_ACTIONS:]
+    return decoded | {
+        "actions": msgspec.to_builtins(shown),
+        "actions_left_out": len(left_out),
+        "cap_per_hour": state.users.rules.cap_per_hour,
+    }
 
 
 CELL_PARAMETERS = ("period", "group", "event", "bucket")

@@ -44,7 +44,7 @@ async def test_a_user_is_decoded_where_its_partition_is() -> None:
             }],
             "hours": [{"hour_start_ms": START, "kept": 3}],
             "actions": [{"event": "search", "at_ms": START + n} for n in (2, 1, 0)],
-            "cap_per_hour": 1000,
+            "actions_left_out": 0, "cap_per_hour": 1000,
         }  # fmt: skip
 
 
