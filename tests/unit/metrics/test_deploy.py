@@ -15,6 +15,8 @@ from tests.unit.metrics.promql import named
 
 from rtexp.metrics.definitions import BY_NAME, METRICS
 from rtexp.records.raw import REASONS
+from rtexp.settings import WebSettings, load
+from rtexp.web.address import read_token
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -147,6 +149,7 @@ PROMTOOL = shutil.which("promtool")
     [
         ["check", "rules", "rules.yml"],
         ["check", "config", "prometheus.yml"],
+        ["check", "config", "--syntax-only", "compose.yml"],
         ["test", "rules", "rules_test.yml"],
     ],
     ids=" ".join,
@@ -158,3 +161,44 @@ def test_prometheus_own_tool_accepts_it(words: list[str]) -> None:
     assert PROMTOOL
     done = subprocess.run([PROMTOOL, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+ROOT = DEPLOY.parent
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def test_what_compose_mounts_is_there() -> None:
+    mounted = [
+        volume.partition(":")[0]
+        for service in COMPOSE["services"].values()
+        for volume in service.get("volumes", ())
+        if volume.startswith(".")
+    ]
+    assert len(mounted) >= 4
+    assert [path for path in mounted if not (ROOT / path).exists()] == []
+
+
+def test_what_compose_sets_are_settings_with_a_token_where_others_can_ask(tmp_path: Path) -> None:
+    token = tmp_path / "web-token"
+    token.write_text("0123456789abcdef")
+    for name in ("ingest", "aggregate", "results", "web"):
+        environ = dict(COMPOSE["services"][name]["environment"])
+        assert "web-token" in COMPOSE["services"][name]["secrets"]
+        assert environ["RTEXP_WEB__TOKEN_FILE"] == "/run/secrets/web-token"
+        settings = load(None, environ | {"RTEXP_WEB__TOKEN_FILE": str(token)})
+        assert read_token(settings.web, {}, host=settings.web.worker_host)
+
+
+def test_every_service_that_runs_for_good_says_whether_it_is_ready() -> None:
+    for name in ("ingest", "aggregate", "results"):
+        assert (
+            f":{WebSettings().worker_port}/health/ready"
+            in COMPOSE["services"][name]["healthcheck"]["test"][-1]
+        )
+    assert f":{WebSettings().port}/health/ready" in COMPOSE["services"]["web"]["healthcheck"]["test"][-1]
+
+
+def test_only_this_machine_reaches_what_compose_publishes() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
