@@ -115,6 +115,14 @@ def _bind_host(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError("an address or network of a proxy, such as 10.0.0.1 or 10.0.0.0/8") from exc
+    return text
+
+
 def _base_path(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text):
         raise ValueError("a path such as /rtexp, with no slash at its end, or nothing")
@@ -349,6 +357,10 @@ class WebSettings(_Group):
     """Holds what others must send; needed where ``host`` isn't a loopback address."""
     base_path: Annotated[str, AfterValidator(_base_path)] = ""
     """Where a proxy has put the pages, such as /rtexp."""
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), AfterValidator(_distinct)
+    ] = ()
+    """Whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     worker_host: Annotated[str, AfterValidator(_bind_host)] = "127.0.0.1"
     """Where each worker serves its health and state, unless ``--web-bind`` and ``--web-port`` say otherwise."""
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 6066

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
 READ_ROWS = 1_000
+READ_SKETCHES = 200
+"""At a time: they have some KB each."""
 _COUNTS = [column for column in cells.c if column.name != "sketch"]
 
 
@@ -56,14 +58,21 @@ def read_counts(
         yield CellRow(**row._mapping, sketch=None)  # noqa: SLF001 - SQLAlchemy's public name for a row by column
 
 
-def read_sketches(connection: Connection, wanted: CellRange) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (group, event, sketch) of cells that have one, in order of group and event; fetched as they are taken."""
+def read_sketches(
+    connection: Connection, wanted: CellRange, *, after: Sequence[str | int] = ()
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (group, event, sketch) of cells that have one, in order of group and event; fetched as they are taken.
+
+    Only those whose (group, event) comes after ``after``.
+    """
     statement = (
         select(cells.c.group_name, cells.c.event, cells.c.sketch)
         .where(*_conditions(wanted), cells.c.sketch.is_not(None))
         .order_by(*cells.primary_key)
     )
-    for row in connection.execute(statement, execution_options={"yield_per": READ_ROWS}):
+    if after:
+        statement = statement.where(tuple_(cells.c.group_name, cells.c.event) > tuple_(*after))
+    for row in connection.execute(statement, execution_options={"yield_per": READ_SKETCHES}):
         yield row.group_name, row.event, row.sketch
 
 

@@ -6,14 +6,15 @@ holds and is signed with the token: no server needs to remember it, and another 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
+from rtexp.web.attempts import Attempts, site_of
 from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys, names_this_machine
 
 if TYPE_CHECKING:
@@ -22,24 +23,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-ATTEMPTS, ATTEMPT_SECONDS = 10, 60.0
 _MOST_FORM_BYTES = 4096
 _OPEN = ("/health/live", "/health/ready")
+_OWN_FORMS = {"same-origin", "none", ""}
+"""What browsers say in Sec-Fetch-Site of a form of ours; old ones, and any over plain HTTP, say nothing."""
 
-
-class Attempts:
-    """Slows down guessing: how many wrong tokens there were within the last minute."""
-
-    def __init__(self) -> None:
-        self._failed: deque[float] = deque(maxlen=ATTEMPTS)
-
-    def are_too_many(self, now_s: float) -> bool:
-        """Return whether the next one has to wait."""
-        return len(self._failed) == ATTEMPTS and now_s - self._failed[0] < ATTEMPT_SECONDS
-
-    def note_failure(self, now_s: float) -> None:
-        """Count one."""
-        self._failed.append(now_s)
+_log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -68,37 +57,51 @@ class Gate:
             return
         if scope["type"] != "http":
             return  # there are no websockets here; not answering refuses one
-        path = scope["path"]
         request = Request(scope, receive)
-        if path in _OPEN or self._may_enter(request):
-            answer: Callable[[Scope, Receive, Send], Awaitable[None]] = self._app
-        elif path == "/login" and request.method == "POST":
-            answer = await self._log_in(request)
-        else:
-            answer = self._refuse(request, 401)
+        answer = self._app if scope["path"] in _OPEN else await self._met(request)
         await answer(scope, receive, send)
 
-    def _may_enter(self, request: Request) -> bool:
-        headers, cookies = request.headers, request.cookies
-        return self._keys.let_in(headers.get("authorization", ""), cookies.get(COOKIE, ""), self._clock())
+    async def _met(self, request: Request) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """Return what answers: the application to those who may enter, a refusal to others."""
+        way = (request.method, request.scope["path"])
+        if way in {("POST", "/login"), ("POST", "/logout")}:
+            if request.headers.get("sec-fetch-site", "") not in _OWN_FORMS:
+                return self._refuse(request, 403)  # else any page could use up the attempts of who reads it
+            return await self._log_in(request) if way[1] == "/login" else self._log_out()
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and given.strip():
+            refusal = self._weigh(request, given.strip())
+        else:
+            held = self._keys.holds(request.cookies.get(COOKIE, ""), self._clock())
+            refusal = None if held else 401
+        return self._app if refusal is None else self._refuse(request, refusal)
+
+    def _weigh(self, request: Request, given: str) -> int | None:
+        """Return the status that refuses a token, None if it is the right one."""
+        now_s = self._clock()
+        address = site_of(request.client.host if request.client else "")
+        right = self._keys.is_token(given)
+        if not self._attempts.may_pass(address, now_s, right=right):
+            return 429
+        self._attempts.note(address, now_s, right=right)
+        if not right:
+            _log.warning("a wrong token from %s", address)
+        return None if right else 401
 
     async def _log_in(self, request: Request) -> Response:
-        now_s = self._clock()
-        if self._attempts.are_too_many(now_s):
-            return self._refuse(request, 429)
         form = b""
         async for part in request.stream():
             form += part
             if len(form) > _MOST_FORM_BYTES:
                 return self._refuse(request, 413)
         given = parse_qs(form.decode("latin-1")).get("token", [""])[0]
-        if not self._keys.is_token(given):
-            self._attempts.note_failure(now_s)
-            return self._refuse(request, 401)
-        answer = RedirectResponse(f"{self._base}/", status_code=303)
+        refusal = self._weigh(request, given)
+        if refusal is not None:
+            return self._refuse(request, refusal)
+        answer = self._home()
         answer.set_cookie(
             COOKIE,
-            self._keys.session(now_s),
+            self._keys.session(self._clock()),
             max_age=SESSION_SECONDS,
             path=f"{self._base}/",
             httponly=True,
@@ -106,6 +109,14 @@ class Gate:
             samesite="lax",
         )
         return answer
+
+    def _log_out(self) -> Response:
+        answer = self._home()
+        answer.delete_cookie(COOKIE, path=f"{self._base}/", httponly=True, samesite="lax")
+        return answer
+
+    def _home(self) -> Response:
+        return RedirectResponse(f"{self._base}/", status_code=303)
 
 
 class HostCheck:

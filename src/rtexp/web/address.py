@@ -54,7 +54,12 @@ def read_token(web: WebSettings, environ: Mapping[str, str], *, host: str | None
         token, source = environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
         if not token:
             if is_loopback(host or web.host):
-                return None
+                if host is not None or not web.trusted_proxies:
+                    return None
+                raise ConfigError(
+                    "[web] trusted_proxies: who reaches such a proxy reads everything, which needs a token: name a "
+                    f"file that holds one in [web] token_file, or set {TOKEN_VARIABLE}"
+                )
             key = "[web] host" if host is None else "--web-bind, [web] worker_host"
             raise ConfigError(
                 f"{key}: {host or web.host} can be reached from other machines, which needs a token: name a file "

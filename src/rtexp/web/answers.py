@@ -84,6 +84,19 @@ def from_cursor(cursor: str | None, kinds: Sequence[type]) -> list[str | int]:
         raise fault from None
     if not isinstance(key, list) or [type(part) for part in key] != list(kinds):
         raise fault
-    if any(isinstance(part, int) and abs(part) >= 1 << 63 for part in key):
+    # What SQL can't be asked: neither an integer of more than 64 bits nor text that has no bytes in UTF-8.
+    if any(abs(part) >= 1 << 63 if isinstance(part, int) else not _is_text(part) for part in key):
         raise fault
     return key
+
+
+def offset_of(cursor: str | None) -> int:
+    """Return how many items come before a page, where the cursor says just that; Problem if it doesn't."""
+    (start,) = from_cursor(cursor, [int]) or (0,)
+    if not isinstance(start, int) or start < 0:
+        raise bad("cursor", "what `next` of the page before says", cursor)
+    return start
+
+
+def _is_text(part: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" or character == "\x00" for character in part)

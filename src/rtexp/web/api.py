@@ -12,29 +12,33 @@ from rtexp.store.metadata import experiment_names, periods, read_experiments
 from rtexp.store.plans import StoredPlan, read_plans
 from rtexp.store.ranges import read_exposures
 from rtexp.store.views import as_object, find_view
-from rtexp.web.answers import csv_answer, from_cursor, json_answer, to_cursor
+from rtexp.web import schemas
+from rtexp.web.answers import csv_answer, json_answer, offset_of, table_answer, to_cursor
 from rtexp.web.names import ONE
-from rtexp.web.problems import bad, unknown_experiment
-from rtexp.web.questions import Cursor, Form, checked_name, refuse_others, refuse_unknown
+from rtexp.web.problems import unknown_experiment
+from rtexp.web.questions import Cursor, Form, Limit, checked_name, refuse_others, refuse_unknown
 from rtexp.web.state import engine_of, period_ms_of
+from rtexp.web.summaries import read_summaries
+from rtexp.web.verdicts import Standing, standings
 
 PREFIX = "/api/v1"
 
 routes = APIRouter(prefix=PREFIX)
 
 
-@routes.get("/experiments")
+@routes.get("/experiments", responses=schemas.as_page(schemas.ExperimentItem))
 def experiments(
-    request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 200, cursor: Cursor = None
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most experiments of this page.")] = 200,
+    cursor: Cursor = None,
 ) -> Response:
     """List experiments in order of their creation, with periods and the users of each."""
     refuse_others(request, "limit", "cursor")
-    (start,) = from_cursor(cursor, [int]) or (0,)
+    start = offset_of(cursor)
     with reading(engine_of(request)) as connection:
         found = read_experiments(connection)
+        page = found[start : start + limit]
         users = read_exposures(connection)
-    if not isinstance(start, int) or start < 0:
-        raise bad("cursor", "what `next` of the page before says", cursor)
     items = [
         {
             "name": each.name,
@@ -45,13 +49,24 @@ def experiments(
                 for at_ms, end_ms in periods(each, period_ms_of(request))
             ],
         }
-        for each in found[start : start + limit]
+        for each in page
     ]
     more = start + limit < len(found)
     return json_answer(request, {"items": items, "next": to_cursor([start + limit]) if more else None})
 
 
-@routes.get(ONE)
+@routes.get("/verdicts", responses=schemas.as_table(schemas.StandingItem))
+def verdicts(request: Request, form: Form = "json", limit: Limit = 1000, cursor: Cursor = None) -> Response:
+    """List where each experiment stands, in order of their creation: its leading comparison, and any alarms."""
+    refuse_others(request, "format", "limit", "cursor")
+    start = offset_of(cursor)
+    with reading(engine_of(request)) as connection:
+        found = standings(read_summaries(connection, period_ms=period_ms_of(request)))
+    following = to_cursor([start + limit]) if start + limit < len(found) else None
+    return table_answer(request, form, Standing._fields, found[start : start + limit], following)
+
+
+@routes.get(ONE, responses=schemas.as_object(schemas.ExperimentAnswer))
 def experiment(request: Request, name: str) -> Response:
     """Show an experiment: definition, periods with plans, and the newest look of each comparison."""
     refuse_others(request)
@@ -62,7 +77,7 @@ def experiment(request: Request, name: str) -> Response:
     return json_answer(request, as_object(view))
 
 
-@routes.get(ONE + "/plans")
+@routes.get(ONE + "/plans", responses=schemas.as_table(schemas.PlanItem))
 def plans(request: Request, name: str, form: Form = "json") -> Response:
     """List the plans that were frozen, one a period; in CSV the plan is the JSON that its hash is of."""
     refuse_others(request, "format")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from rtexp import __version__
 from rtexp.metrics.requests import CountedRequests, NotedRoute, RequestMetrics
 from rtexp.store.engine import make_engine
 from rtexp.web import api, health, metrics, operations, pages, state, state_page, tables
 from rtexp.web.access import Gate, HostCheck
+from rtexp.web.description import describe
 from rtexp.web.faults import Faults
 from rtexp.web.headers import SafeHeaders
+from rtexp.web.methods import HeadAsGet
 from rtexp.web.names import EncodedPaths
 from rtexp.web.state_tables import StateTables
 from rtexp.web.worker_client import WorkerClient
@@ -25,6 +27,19 @@ if TYPE_CHECKING:
 
 WORKER_SECONDS = 1.0
 """How long a page waits for a worker."""
+
+
+class _App(FastAPI):
+    """FastAPI's application with a description of our own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            web = state.settings_of_app(self).web
+            self.openapi_schema = describe(
+                self, prefix=api.PREFIX, base_path=web.base_path, needs_token=self.state.needs_token
+            )
+        return self.openapi_schema
 
 
 def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
@@ -43,9 +58,7 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
         yield
         engine.dispose()
 
-    app = FastAPI(
-        title="rtexp",
-        version=__version__,
+    app = _App(
         openapi_url=f"{api.PREFIX}/openapi.json",
         docs_url=None,  # these pages load their scripts from elsewhere
         redoc_url=None,
@@ -57,6 +70,7 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     requests = RequestMetrics()
     metrics.hold(app, engine, requests)
     app.state.state_tables = StateTables(settings, WorkerClient(token, WORKER_SECONDS))
+    app.state.needs_token = token is not None
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.include_router(api.routes)
@@ -65,11 +79,14 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     app.include_router(pages.routes)
     app.include_router(state_page.routes)
     # The last one added is the first to see a request.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(NotedRoute, prefix=api.PREFIX)
     if token is None:
         app.add_middleware(HostCheck, refuse=faults.refuse)
     else:
         app.add_middleware(Gate, token=token, base_path=base_path, refuse=faults.refuse)
+    if settings.web.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.web.trusted_proxies))
     app.add_middleware(EncodedPaths, base_path=base_path)
     app.add_middleware(SafeHeaders)
     app.add_middleware(CountedRequests, metrics=requests)

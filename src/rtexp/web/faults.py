@@ -29,9 +29,15 @@ _REFUSALS = {
         "unauthorized",
         "this needs the token: send it as `Authorization: Bearer TOKEN`, or log in on a page",
     ),
+    403: ("cross-site", "a form of another site can't log in here: open the page itself"),
     413: ("too-large", "a log-in form is shorter than this"),
     421: ("wrong-host", "without a token only names of this machine are answered to: set [web] token_file"),
-    429: ("too-many-attempts", "too many wrong tokens: try again in a minute"),
+    429: ("too-many-attempts", "too many wrong tokens came from your address: try again in a minute"),
+}
+_RETRY_SECONDS = {429: "60", 503: RETRY_SECONDS}
+_OF_ROUTING = {
+    404: ("not-found", "there is nothing at this address"),
+    405: ("method-not-allowed", "this is only read: GET and HEAD"),
 }
 
 
@@ -57,7 +63,7 @@ class Faults:
         return self._answer(request, status, *_REFUSALS[status])
 
     def _answer(self, request: Request, status: int, code: str, detail: str) -> Response:
-        headers = {"Retry-After": RETRY_SECONDS} if status in {429, 503} else {}
+        headers = {"Retry-After": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
         if status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         if request.scope["path"].startswith(("/api/", "/health/")):
@@ -72,7 +78,8 @@ class Faults:
         return self._answer(request, 422, "bad-parameter", "; ".join(told))
 
     async def _http(self, request: Request, error: HTTPException) -> Response:
-        answer = self._answer(request, error.status_code, "http", str(error.detail))
+        code, detail = _OF_ROUTING.get(error.status_code, ("http", str(error.detail)))
+        answer = self._answer(request, error.status_code, code, detail)
         answer.headers.update(error.headers or {})
         return answer
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+PROBLEM_TYPE = "application/problem+json"
 RETRY_SECONDS = "5"
 _MOST_SHOWN = 200
 
@@ -52,6 +53,6 @@ def as_json(
         | {"detail": detail, "code": code}
         | more,
         status_code=status,
-        media_type="application/problem+json",
+        media_type=PROBLEM_TYPE,
         headers={"Cache-Control": "no-store", **(headers or {})},
     )

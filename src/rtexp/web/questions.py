@@ -23,6 +23,8 @@ MOST_ROWS = 10_000
 MOST_MS = 1 << 53
 """So that JSON's readers can say every time."""
 
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows of this page.")]
+
 
 def checked_name(what: str, name: str) -> str:
     """Return a name that something can have; Problem otherwise."""

@@ -67,6 +67,10 @@ def uniques(stored: Iterable[tuple[str, str, bytes]], lg_k: int) -> Iterator[Uni
     """
     error = _CONSTANT / (1 << lg_k) ** 0.5
     for (group, event), part in groupby(stored, key=lambda row: row[:2]):
-        found = [sketches.from_bytes(sketch, lg_k) for _, _, sketch in part]
-        estimate = sketches.estimate(sketches.union(*found), lg_k)
-        yield Uniques(group, event, estimate, error * estimate, len(found))
+        registers = sketches.dense(sketches.no_entries(), lg_k)
+        united = 0
+        for _, _, sketch in part:
+            sketches.unite(registers, sketch, lg_k)
+            united += 1
+        estimate = sketches.estimate_dense(registers)
+        yield Uniques(group, event, estimate, error * estimate, united)

@@ -10,6 +10,7 @@ import uvicorn
 from rtexp.errors import UsageError
 from rtexp.web.address import address_of, read_token
 from rtexp.web.app import create_app
+from rtexp.web.patience import PatientProtocol, forget_the_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings, WebSettings
 
 _IDLE_SECONDS = 15
-"""A connection that says nothing for so long is closed, so that half-open ones don't pile up."""
+"""A connection on which no request follows for so long is closed; before the first one see `patience`."""
 _MOST_CONNECTIONS = 2_000
+_MOST_HEAD_BYTES = 16_384
+"""Of a request's line and headers; more is answered with 400."""
 _GRACE_SECONDS = 10
 
 
@@ -31,10 +34,15 @@ def serve(settings: Settings, environ: Mapping[str, str], *, say: Callable[[str]
     app = create_app(settings, token=read_token(web, environ))
     config = uvicorn.Config(
         app,
+        # Named, since uvicorn takes others where they happen to be installed, which have no such limits.
+        http=PatientProtocol,
+        loop="asyncio",
+        ws="none",
+        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         log_config=None,
         access_log=False,  # an address can hold a name that isn't for logs
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=False,  # the application believes those of trusted proxies
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         limit_concurrency=_MOST_CONNECTIONS,
@@ -51,6 +59,7 @@ def _listening(web: WebSettings) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            forget_the_dead(bound)
             bound.bind(address)
             bound.listen(2048)
         except OSError:

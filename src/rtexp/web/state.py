@@ -22,7 +22,12 @@ def hold(app: FastAPI, settings: Settings, engine: Engine) -> None:
 
 def settings_of(request: Request) -> Settings:
     """Return the settings."""
-    settings: Settings = request.app.state.settings
+    return settings_of_app(request.app)
+
+
+def settings_of_app(app: FastAPI) -> Settings:
+    """Return the settings."""
+    settings: Settings = app.state.settings
     return settings
 
 

@@ -10,13 +10,14 @@ from starlette.responses import Response
 from rtexp.store.engine import reading
 from rtexp.store.looks import LookRow
 from rtexp.store.ranges import CellRange, LookRange, newest_period, read_counts, read_look_page, read_sketches
-from rtexp.web.answers import from_cursor, table_answer, to_cursor
+from rtexp.web import schemas
+from rtexp.web.answers import from_cursor, offset_of, table_answer, to_cursor
 from rtexp.web.names import ONE
 from rtexp.web.questions import (
     MOST_MS,
-    MOST_ROWS,
     Cursor,
     Form,
+    Limit,
     checked_name,
     checked_range,
     refuse_others,
@@ -24,21 +25,29 @@ from rtexp.web.questions import (
 )
 from rtexp.web.series import SeriesRow, Uniques, per_bucket, running, uniques
 from rtexp.web.state import engine_of, settings_of
+from rtexp.web.verdicts import VerdictRow, read_verdicts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows of this page.")]
-Time = Annotated[int | None, Query(description="Ms since 1970.")]
-Period = Annotated[int | None, Query(ge=0, lt=MOST_MS, description="Its start; the newest by default.")]
-Filter = Annotated[str | None, Query()]
+From = Annotated[int | None, Query(ge=0, lt=MOST_MS, description="First start of a bucket, ms since 1970.")]
+To = Annotated[
+    int | None, Query(ge=0, lt=MOST_MS, description="No bucket starts at or after this, ms since 1970.")
+]
+Period = Annotated[
+    int | None,
+    Query(ge=0, lt=MOST_MS, description="Start of the period, ms since 1970; the newest by default."),
+]
+Filter = Annotated[str | None, Query(description="Only this one; all by default.")]
 
+_MOST_UNITED = 200
+"""Rows of a page of uniques: each is the union of all sketches of its range, which have some KB each."""
 _LOOK_KEY = (int, str, str, str, str, str, int)
 
 routes = APIRouter()
 
 
-@routes.get(ONE + "/cells")
+@routes.get(ONE + "/cells", responses=schemas.as_table(schemas.CellItem))
 def cells(
     request: Request,
     name: str,
@@ -46,8 +55,8 @@ def cells(
     period: Period = None,
     group: Filter = None,
     event: Filter = None,
-    from_ms: Time = None,
-    to_ms: Time = None,
+    from_ms: From = None,
+    to_ms: To = None,
     view: Literal["bucket", "cumulative"] = "bucket",
     form: Form = "json",
     limit: Limit = 1000,
@@ -76,7 +85,7 @@ def cells(
     return table_answer(request, form, SeriesRow._fields, page[:limit], following)
 
 
-@routes.get(ONE + "/uniques")
+@routes.get(ONE + "/uniques", responses=schemas.as_table(schemas.UniquesItem))
 def unique_users(
     request: Request,
     name: str,
@@ -84,20 +93,25 @@ def unique_users(
     period: Period = None,
     group: Filter = None,
     event: Filter = None,
-    from_ms: Time = None,
-    to_ms: Time = None,
+    from_ms: From = None,
+    to_ms: To = None,
     form: Form = "json",
+    limit: Annotated[int, Query(ge=1, le=_MOST_UNITED, description="Most rows of this page.")] = 100,
+    cursor: Cursor = None,
 ) -> Response:
     """Estimate how many distinct users there are over a range of buckets, by group and event, with its error."""
-    refuse_others(request, "period", "group", "event", "from_ms", "to_ms", "format")
+    refuse_others(request, *("period", "group", "event", "from_ms", "to_ms", "format", "limit", "cursor"))
     checked_range(from_ms, to_ms)
+    after = from_cursor(cursor, (str, str))
     with reading(engine_of(request)) as connection:
         wanted = _cell_range(connection, name, period, group, event)._replace(from_ms=from_ms, to_ms=to_ms)
-        found = list(uniques(read_sketches(connection, wanted), settings_of(request).sketch.lg_k))
-    return table_answer(request, form, Uniques._fields, found, None)
+        stored = read_sketches(connection, wanted, after=after)
+        page = list(islice(uniques(stored, settings_of(request).sketch.lg_k), limit + 1))
+    following = to_cursor(page[limit - 1][:2]) if len(page) > limit else None
+    return table_answer(request, form, Uniques._fields, page[:limit], following)
 
 
-@routes.get(ONE + "/looks")
+@routes.get(ONE + "/looks", responses=schemas.as_table(schemas.LookItem))
 def looks(
     request: Request,
     name: str,
@@ -120,6 +134,26 @@ def looks(
         page = read_look_page(connection, wanted, after=after, limit=limit + 1)
     following = to_cursor(page[limit - 1][1:8]) if len(page) > limit else None
     return table_answer(request, form, LookRow._fields, page[:limit], following)
+
+
+@routes.get(ONE + "/verdicts", responses=schemas.as_table(schemas.VerdictItem))
+def verdicts(
+    request: Request,
+    name: str,
+    *,
+    period: Period = None,
+    form: Form = "json",
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+) -> Response:
+    """List what the newest look of each comparison says, and whether that is good; of the newest period by default."""
+    refuse_others(request, "period", "format", "limit", "cursor")
+    start = offset_of(cursor)
+    with reading(engine_of(request)) as connection:
+        refuse_unknown(connection, checked_name("name", name))
+        found = read_verdicts(connection, name, period_start_ms=period)
+    following = to_cursor([start + limit]) if start + limit < len(found) else None
+    return table_answer(request, form, VerdictRow._fields, found[start : start + limit], following)
 
 
 def _cell_range(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 from starlette.routing import Route
+from starlette.testclient import TestClient
 from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
 
 from rtexp.errors import ConfigError
 from rtexp.settings import WebSettings
-from rtexp.web.access import ATTEMPTS, Attempts
 from rtexp.web.address import TOKEN_VARIABLE, is_loopback, read_token
+from rtexp.web.attempts import ATTEMPTS, Attempts, site_of
 from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys
 
 if TYPE_CHECKING:
@@ -114,22 +116,130 @@ def test_a_cookie_is_for_https_only_where_it_was_given_over_https(guarded: Site)
     assert "Secure" in answer.headers["set-cookie"].split("; ")
 
 
-def test_too_many_wrong_tokens_make_one_wait_but_not_programs_that_have_it(guarded: Site) -> None:
+def guess(site: Site, *, as_form: bool, token: str = "wrong") -> int:
+    if as_form:
+        return site.client.post("/login", data={"token": token}).status_code
+    return site.client.get("/api/v1/experiments", headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+def test_who_guesses_too_often_waits_whichever_way_the_token_comes(guarded: Site, *, as_form: bool) -> None:
     for _ in range(ATTEMPTS):
-        assert guarded.client.post("/login", data={"token": "wrong"}).status_code == 401
+        assert guess(guarded, as_form=as_form) == 401
+    for either in (True, False):
+        assert guess(guarded, as_form=either) == 429
+        assert guess(guarded, as_form=either, token=TOKEN) == 429  # else guessing would go on
     answer = guarded.client.post("/login", data={"token": TOKEN})
-    assert answer.status_code == 429
-    assert "retry-after" in answer.headers
-    assert guarded.client.get("/", headers=BEARER).status_code == 200
+    assert answer.headers["retry-after"] == "60"
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+def test_guesses_keep_out_nobody_whose_address_has_had_the_right_token(
+    guarded: Site, *, as_form: bool
+) -> None:
+    assert guess(guarded, as_form=False, token=TOKEN) == 200
+    for _ in range(ATTEMPTS + 1):
+        guess(guarded, as_form=True)
+    assert guess(guarded, as_form=as_form) == 429
+    assert guess(guarded, as_form=as_form, token=TOKEN) in {200, 303}
+
+
+def test_guesses_from_one_address_keep_out_nobody_at_another(tmp_path: Path) -> None:
+    with open_site(tmp_path, token=TOKEN, web=WebSettings(trusted_proxies=("10.0.0.1",))) as site:
+        proxy = TestClient(site.client.app, base_url=HERE, client=("10.0.0.1", 5), follow_redirects=False)
+
+        def log_in(address: str, token: str) -> int:
+            headers = {"X-Forwarded-For": address}
+            return proxy.post("/login", data={"token": token}, headers=headers).status_code
+
+        for _ in range(ATTEMPTS):
+            log_in("203.0.113.9", "wrong")
+        assert log_in("203.0.113.9", TOKEN) == 429
+        assert log_in("203.0.113.10", TOKEN) == 303
+
+
+def test_a_session_and_requests_without_a_token_are_no_guesses(guarded: Site) -> None:
+    for _ in range(ATTEMPTS + 5):
+        assert guarded.client.get("/").status_code == 401
+        guarded.client.get("/", headers={"Cookie": f"{COOKIE}=made.up"})
+    assert guess(guarded, as_form=True, token=TOKEN) == 303
 
 
 def test_attempts_are_forgotten_after_a_minute() -> None:
     attempts = Attempts()
     for at_s in range(ATTEMPTS):
-        assert not attempts.are_too_many(at_s)
-        attempts.note_failure(at_s)
-    assert attempts.are_too_many(59.9)
-    assert not attempts.are_too_many(60.0)
+        assert attempts.may_pass("a", at_s, right=True)
+        attempts.note("a", at_s, right=False)
+    assert not attempts.may_pass("a", 59.9, right=True)
+    assert attempts.may_pass("a", 60.0, right=False)
+
+
+def test_many_addresses_fill_no_memory() -> None:
+    attempts = Attempts()
+    for number in range(30_000):
+        attempts.note(f"a{number}", 0.0, right=number % 2 == 0)
+    kept = [len(book) for book in (attempts._failed, attempts._known)]
+    assert kept == [10_000, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("host", "site"),
+    [("10.0.0.7", "10.0.0.7"), ("2001:db8::1", "2001:db8::/64"), ("x" * 10_000, "unknown"), ("", "unknown")],
+)
+def test_an_address_is_what_one_customer_has(host: str, site: str) -> None:
+    assert site_of(host) == site
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+@pytest.mark.parametrize("origin", ["cross-site", "same-site"])
+def test_a_form_of_another_site_is_refused_and_counts_as_no_guess(
+    guarded: Site, path: str, origin: str
+) -> None:
+    for _ in range(ATTEMPTS + 1):
+        answer = guarded.client.post(path, data={"token": TOKEN}, headers={"Sec-Fetch-Site": origin})
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+    own = guarded.client.post("/login", data={"token": TOKEN}, headers={"Sec-Fetch-Site": "same-origin"})
+    assert own.status_code == 303
+
+
+def test_who_logs_out_needs_the_token_again(guarded: Site) -> None:
+    guarded.client.post("/login", data={"token": TOKEN})
+    assert guarded.client.get("/").status_code == 200
+    answer = guarded.client.post("/logout")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert guarded.client.get("/").status_code == 401
+
+
+def test_a_wrong_token_is_logged_with_its_address_and_without_itself(
+    guarded: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    guess(guarded, as_form=False, token="wrong-but-nearly-right")
+    assert "a wrong token from unknown" in caplog.text
+    assert "nearly" not in caplog.text
+
+
+def test_a_proxy_is_believed_only_if_it_is_trusted(tmp_path: Path) -> None:
+    web = WebSettings(trusted_proxies=("10.0.0.0/8",))
+    forwarded = {"X-Forwarded-Proto": "https"}
+    with open_site(tmp_path, token=TOKEN, web=web) as site:
+        for address, believed in (("10.1.2.3", True), ("192.0.2.1", False)):
+            client = TestClient(site.client.app, base_url=HERE, client=(address, 5), follow_redirects=False)
+            answer = client.post("/login", data={"token": TOKEN}, headers=forwarded)
+            assert ("Secure" in answer.headers["set-cookie"]) == believed
+
+
+@pytest.mark.parametrize("proxy", ["*", "10.0.0.1/8", "proxy.example", "", "10.0.0.0/33"])
+def test_a_proxy_that_is_no_address_is_refused(proxy: str) -> None:
+    with pytest.raises(ValidationError, match="an address or network of a proxy"):
+        WebSettings(trusted_proxies=(proxy,))
+
+
+def test_who_trusts_a_proxy_needs_a_token_even_on_a_loopback_address() -> None:
+    web = WebSettings(trusted_proxies=("127.0.0.1",))
+    with pytest.raises(ConfigError, match=r"trusted_proxies.*needs a token.*token_file.*RTEXP_WEB_TOKEN"):
+        read_token(web, {})
+    assert read_token(web, {TOKEN_VARIABLE: TOKEN}) == TOKEN
 
 
 def test_a_form_of_megabytes_is_refused(guarded: Site) -> None:

@@ -157,6 +157,53 @@ def test_a_page_in_csv_links_to_the_next_one(filled: Site) -> None:
     assert "next" not in rest.links
 
 
+def test_verdicts_are_the_newest_looks_and_whether_they_are_good(filled: Site) -> None:
+    filled.write(
+        look(54, event="click", state="significant_drop"), look(54, event="view", state="collecting")
+    )
+    rows = got(filled, f"{API}/feed/verdicts")["items"]
+    assert [(row["event"], row["look"], row["state"], row["verdict"]) for row in rows] == [
+        ("click", 54, "significant_drop", None),  # nobody has said which direction is good
+        ("search", 54, "significant_gain", "good"),
+        ("view", 54, "collecting", None),
+    ]
+    assert rows[1]["lift"] == look(54).lift
+    assert pages(filled, f"{API}/feed/verdicts", 2) == rows
+    assert got(filled, f"{API}/feed/verdicts?period=5")["items"] == []
+
+
+def test_verdicts_of_all_experiments_say_which_needs_a_person(filled: Site) -> None:
+    filled.define(experiment("harmed"), experiment("new"))
+    filled.freeze("harmed", search="up")
+    filled.write(look(3, experiment="harmed", state="significant_drop"))
+    rows = got(filled, "/api/v1/verdicts")["items"]
+    assert [(row["experiment"], row["part"], row["verdict"], row["state"]) for row in rows] == [
+        ("feed", "decided", "good", "significant_gain"),
+        ("harmed", "urgent", "bad", "significant_drop"),
+        ("new", "measuring", None, None),
+    ]
+    assert (rows[0]["users"], rows[1]["alarms"]) == (30, "search propensity is harmed under treatment")
+    assert pages(filled, "/api/v1/verdicts", 1) == rows
+    text = filled.client.get("/api/v1/verdicts?format=csv").text
+    assert [row["experiment"] for row in csv.DictReader(io.StringIO(text))] == ["feed", "harmed", "new"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_uniques_come_in_pages(filled: Site, limit: int) -> None:
+    whole = got(filled, f"{API}/feed/uniques")["items"]
+    assert [(row["group_name"], row["event"]) for row in whole] == [
+        (group, event) for group in ("control", "treatment") for event in ("", "search")
+    ]
+    assert pages(filled, f"{API}/feed/uniques", limit) == whole
+
+
+def test_a_sketch_in_registers_and_one_in_entries_unite(filled: Site) -> None:
+    users = tuple(f"user-{number}" for number in range(3_000))
+    filled.write(cell(7, users=users), cell(8, users=("user-0", "someone")))
+    (row,) = got(filled, f"{API}/feed/uniques?group=treatment&event=search")["items"]
+    assert row["estimate"] == pytest.approx(3_005, abs=2 * row["standard_error"])
+
+
 def test_plans_are_those_that_were_frozen(filled: Site) -> None:
     (item,) = got(filled, f"{API}/feed/plans")["items"]
     assert item["period_start_ms"] == START
@@ -208,12 +255,12 @@ def test_sql_in_a_filter_is_only_a_name(filled: Site) -> None:
         pytest.param("/nobody/plans", 404, "no experiment", id="plans of an unknown one"),
         pytest.param("/nobody/uniques", 404, "no experiment", id="uniques of an unknown one"),
         pytest.param("/%FF", 404, "no experiment", id="a name that isn't UTF-8"),
-        pytest.param("/feed/nothing", 404, "Not Found", id="unknown route"),
+        pytest.param("/feed/nothing", 404, "nothing at this address", id="unknown route"),
         pytest.param(f"/{'x' * 10_000}", 422, "at most 128 bytes", id="a name of 10,000 characters"),
         pytest.param(f"/feed/cells?event={'x' * 10_000}", 422, "at most 128 bytes", id="a long event"),
         pytest.param("/feed/looks?group=%00", 422, "at most 128 bytes", id="a zero byte"),
         pytest.param("/feed/cells?from_ms=soon", 422, "from_ms: expected a whole number", id="no number"),
-        pytest.param("/feed/cells?from_ms=-1", 422, "ms since 1970", id="before 1970"),
+        pytest.param("/feed/cells?from_ms=-1", 422, "from_ms: expected at least 0", id="before 1970"),
         pytest.param("/feed/cells?to_ms=99999999999999999999", 422, "to_ms", id="beyond all integers"),
         pytest.param("/feed/cells?from_ms=5&to_ms=5", 422, "a time before to_ms", id="an empty range"),
         pytest.param("/feed/cells?from_ms=9&to_ms=5", 422, "a time before to_ms", id="a range turned around"),
@@ -227,6 +274,8 @@ def test_sql_in_a_filter_is_only_a_name(filled: Site) -> None:
         pytest.param("/feed/cells?cursor=WzEsMiwzXQ", 422, "`next` of the page", id="a cursor of numbers"),
         pytest.param("/feed/cells?cursor=%C3%BC", 422, "`next` of the page", id="a cursor beyond ASCII"),
         pytest.param(f"/feed/looks?cursor={'A' * 5000}", 422, "`next` of the page", id="a long cursor"),
+        pytest.param("/feed/cells?cursor=WyJcdWQ4MDAiLCAiYSIsIDFd", 422, "`next`", id="half a character"),
+        pytest.param("/feed/cells?cursor=WyJcdTAwMDAiLCAiYSIsIDFd", 422, "`next`", id="a zero byte within"),
         pytest.param("?cursor=Wy0xXQ", 422, "`next` of the page", id="a cursor before the first"),
         pytest.param("/feed/cells?groop=x", 422, "one of period, group", id="a misspelt parameter"),
         pytest.param("/feed/cells?group=a&group=b", 422, "one value", id="a parameter twice"),
@@ -247,6 +296,24 @@ def test_a_method_that_changes_things_is_refused(filled: Site) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         answer = filled.client.request(method, f"{API}/feed")
         assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["", "/feed", "/feed/cells?format=csv", "/nobody"])
+def test_head_says_what_get_would_without_a_body(filled: Site, path: str) -> None:
+    told, whole = filled.client.head(API + path), filled.client.get(API + path)
+    assert (told.status_code, told.content) == (whole.status_code, b"")
+    assert {**told.headers} == {**whole.headers}
+
+
+def test_a_stream_that_never_ends_has_no_head(filled: Site) -> None:
+    assert filled.client.head("/api/v1/events").status_code in {404, 405}
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PROPFIND", "x" * 1_000])
+def test_other_methods_are_refused_with_those_that_there_are(filled: Site, method: str) -> None:
+    answer = filled.client.request(method, f"{API}/feed")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert answer.json()["code"] == "method-not-allowed"
 
 
 def test_a_database_that_goes_away_is_said_and_comes_back(filled: Site) -> None:
@@ -277,6 +344,23 @@ def test_health_is_ready_when_sql_is(site: Site) -> None:
 
 def test_the_openapi_document_names_every_route_of_the_api(site: Site) -> None:
     document = got(site, "/api/v1/openapi.json")
-    paths = {path.removeprefix("/api/v1/") for path in document["paths"] if "/api/" in path}
-    of_one = {f"experiments/{{name}}{end}" for end in ("", "/cells", "/uniques", "/looks", "/plans")}
-    assert paths == {"experiments", *of_one, "pipeline", "workers", "counters", "freshness"}
+    one = "/api/v1/experiments/{name}"
+    assert {
+        *("/api/v1/experiments", "/api/v1/verdicts", one),
+        *(f"{one}/{table}" for table in ("cells", "uniques", "looks", "verdicts", "plans")),
+        *(f"/api/v1/{table}" for table in ("pipeline", "workers", "counters", "freshness")),
+    } <= set(document["paths"])
+
+
+def test_the_openapi_document_says_what_answers_hold_and_what_can_go_wrong(site: Site) -> None:
+    document = got(site, "/api/v1/openapi.json")
+    for path, operations in document["paths"].items():
+        if not path.startswith("/api/"):
+            continue
+        responses = operations["get"]["responses"]
+        assert {"200", "304", "422", "503"} <= set(responses), path
+        assert responses["200"]["content"]["application/json"]["schema"]["$ref"], path
+        assert operations["get"]["description"], path
+    cell = document["components"]["schemas"]["Cell"]
+    assert tuple(cell["properties"]) == tuple(cell["required"]) == SeriesRow._fields
+    assert tuple(document["components"]["schemas"]["Look"]["required"]) == LookRow._fields
