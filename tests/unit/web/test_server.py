@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,47 +11,27 @@ from urllib.request import urlopen
 
 import pytest
 from tests.unit.store.databases import SqliteFile, open_database
+from tests.unit.web.servers import PATIENCE_SECONDS, Server, environ, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE_SECONDS = 60
-
-
-def environ(directory: Path, **settings: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RTEXP_")}
-    store = {"RTEXP_STORE__URL": f"sqlite:///{directory / 'x.db'}", "PYTHONUNBUFFERED": "1"}
-    return own | store | {f"RTEXP_{name}": value for name, value in settings.items()}
-
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    with open_database(SqliteFile(tmp_path / "x.db")):
-        pass
-    with subprocess.Popen(
-        [sys.executable, "-m", "rtexp", "web"],
-        cwd=tmp_path,
-        env=environ(tmp_path, WEB__PORT="0"),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.kill()
+def server(tmp_path: Path) -> Iterator[Server]:
+    with open_database(SqliteFile(tmp_path / "x.db")), serving(tmp_path) as started:
+        yield started
 
 
-def test_it_serves_at_the_address_that_it_says_until_it_is_told_to_end(server: subprocess.Popen[str]) -> None:
-    assert server.stdout is not None
-    line = json.loads(server.stdout.readline())  # as no terminal shows it
-    said, _, address = line["event"].rpartition(" ")
-    assert said == "pages at"
-    with urlopen(f"{address}health/ready", timeout=PATIENCE_SECONDS) as answer:
+def test_it_serves_at_the_address_that_it_says_until_it_is_told_to_end(server: Server) -> None:
+    with urlopen(f"{server.address}health/ready", timeout=PATIENCE_SECONDS) as answer:
         assert answer.status == 200
         assert "server" not in answer.headers
-    with urlopen(address, timeout=PATIENCE_SECONDS) as answer:
+    with urlopen(server.address, timeout=PATIENCE_SECONDS) as answer:
         assert "No experiments yet" in answer.read().decode()
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE_SECONDS) == -signal.SIGTERM
 
 
 def refused(directory: Path, **settings: str) -> str:
