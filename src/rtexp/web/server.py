@@ -21,7 +21,7 @@ _IDLE_SECONDS = 15
 """A connection on which no request follows for so long is closed; before the first one see `patience`."""
 _MOST_CONNECTIONS = 2_000
 _MOST_HEAD_BYTES = 16_384
-"""Of a request's line and headers; more is answered with 400."""
+"""Of a request's line and headers that one waits for; what comes at once may have 256 KiB."""
 _GRACE_SECONDS = 10
 
 
@@ -31,9 +31,16 @@ def serve(settings: Settings, environ: Mapping[str, str], *, say: Callable[[str]
     ConfigError if the address needs a token and there is none; UsageError if it can't be listened at.
     """
     web = settings.web
-    app = create_app(settings, token=read_token(web, environ))
-    config = uvicorn.Config(
-        app,
+    config = configured(settings, token=read_token(web, environ))
+    with listening(web) as bound:
+        say(f"pages at {address_of(web, bound.getsockname()[1])}")
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def configured(settings: Settings, *, token: str | None) -> uvicorn.Config:
+    """Return how uvicorn serves the application: with limits on how much, how many and how long."""
+    return uvicorn.Config(
+        create_app(settings, token=token),
         # Named, since uvicorn takes others where they happen to be installed, which have no such limits.
         http=PatientProtocol,
         loop="asyncio",
@@ -47,12 +54,10 @@ def serve(settings: Settings, environ: Mapping[str, str], *, say: Callable[[str]
         timeout_graceful_shutdown=_GRACE_SECONDS,
         limit_concurrency=_MOST_CONNECTIONS,
     )
-    with _listening(web) as bound:
-        say(f"pages at {address_of(web, bound.getsockname()[1])}")
-        uvicorn.Server(config).run(sockets=[bound])
 
 
-def _listening(web: WebSettings) -> socket.socket:
+def listening(web: WebSettings) -> socket.socket:
+    """Return a socket that listens at the configured address; UsageError if it can't be had."""
     try:
         found = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
