@@ -8,7 +8,7 @@ from sqlalchemy import func, select, tuple_
 
 from rtexp.store.cells import CellRow
 from rtexp.store.looks import LookRow
-from rtexp.store.schema import cells, looks
+from rtexp.store.schema import allocations, cells, experiment_groups, experiments, looks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,14 +79,40 @@ def read_sketches(
 def read_exposures(
     connection: Connection, *, experiment: str | None = None
 ) -> dict[tuple[str, int], dict[str, int]]:
-    """Return how many users each group of each (experiment, period_start_ms) has, in one query."""
-    users: dict[tuple[str, int], dict[str, int]] = {}
-    key = (cells.c.experiment, cells.c.period_start_ms, cells.c.group_name)
-    statement = select(*key, func.sum(cells.c.exposures)).where(cells.c.event == "").group_by(*key)
+    """Return how many users each group of each (experiment, period_start_ms) has, of those that have cells.
+
+    In one query, which looks up each group of each time at which a period may begin, instead of passing over all
+    cells: rows of exposures are one in dozens.
+    """
+    groups, ramped = experiment_groups, experiment_groups.alias("ramped")
+    times = (
+        select(ramped.c.experiment_id, allocations.c.changed_at_ms.label("at_ms"))
+        .join(ramped, ramped.c.id == allocations.c.group_id)
+        .distinct()
+        .subquery("times")
+    )
+    exposures = (
+        select(func.sum(cells.c.exposures))
+        .where(
+            cells.c.experiment == experiments.c.name,
+            cells.c.period_start_ms == times.c.at_ms,
+            cells.c.group_name == groups.c.name,
+            cells.c.event == "",
+        )
+        .correlate(experiments, times, groups)
+        .scalar_subquery()
+    )
+    statement = (
+        select(experiments.c.name, times.c.at_ms, groups.c.name, exposures)
+        .join(groups, groups.c.experiment_id == experiments.c.id)
+        .join(times, times.c.experiment_id == experiments.c.id)
+    )
     if experiment is not None:
-        statement = statement.where(cells.c.experiment == experiment)
-    for name, start_ms, group, exposures in connection.execute(statement):
-        users.setdefault((name, start_ms), {})[group] = int(exposures)
+        statement = statement.where(experiments.c.name == experiment)
+    users: dict[tuple[str, int], dict[str, int]] = {}
+    for name, start_ms, group, found in connection.execute(statement):
+        if found is not None:
+            users.setdefault((name, start_ms), {})[group] = int(found)
     return users
 
 

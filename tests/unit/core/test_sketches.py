@@ -103,6 +103,15 @@ def test_union_is_commutative_associative_idempotent_and_the_sketch_of_all(
     assert sketches.union(of(a), of(a)).tolist() == of(a).tolist()
 
 
+@pytest.mark.parametrize("sizes", [(0, 0), (5, 300), (20_000, 300), (300, 20_000), (20_000, 15_000)])
+def test_stored_sketches_united_in_registers_are_their_union(sizes: tuple[int, int]) -> None:
+    left, right = numbered(0, sizes[0]), numbered(100, sizes[1])
+    registers = sketches.dense(sketches.no_entries(), 12)
+    for sketch in (left, right, left):
+        sketches.unite(registers, sketches.to_bytes(sketch, 12), 12)
+    assert sketches.from_dense(registers).tolist() == sketches.union(left, right).tolist()
+
+
 @LAW
 @given(USERS)
 def test_dense_and_sparse_mean_the_same(users: list[str]) -> None:
