@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
@@ -22,8 +22,9 @@ from rtexp.store.engine import opened, writing, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+
     from sqlalchemy import Engine
-    from structlog.typing import EventDict
     from tests.unit.store.databases import Database
 
     from rtexp.engine.api import Output
@@ -44,6 +45,11 @@ FEED = Experiment(
         Allocation("control", 10, START + 72 * HOUR),
     ),
 )
+
+
+def told(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """What an operator sees where debug isn't shown."""
+    return [entry for entry in logs if entry["log_level"] != "debug"]
 
 
 @pytest.fixture
@@ -167,11 +173,6 @@ async def test_what_is_committed_after_the_call_began_may_be_in_but_never_dates_
     assert taken.as_of_ms == NOW
 
 
-def noticed(logs: list[EventDict]) -> list[EventDict]:
-    """What is logged of more than each poll."""
-    return [entry for entry in logs if entry["log_level"] != "debug"]
-
-
 async def test_sql_that_does_not_answer_is_logged_once_and_asked_again(
     engine: Engine, settings: Settings
 ) -> None:
@@ -189,7 +190,7 @@ async def test_sql_that_does_not_answer_is_logged_once_and_asked_again(
         assert names(await sync.run_once(NOW + 10_000)) == ["feed"]
         assert names(await sync.run_once(NOW + 15_000)) == ["feed"]
     assert sync.store.is_up
-    assert [entry["event"] for entry in noticed(logs)] == ["store_unavailable", "store_available"]
+    assert [entry["event"] for entry in told(logs)] == ["store_unavailable", "store_available"]
 
 
 async def test_what_sending_raises_is_not_hidden(engine: Engine, settings: Settings) -> None:
@@ -225,7 +226,7 @@ async def test_a_file_that_cannot_be_written_stops_nothing_and_is_tried_at_the_n
     (tmp_path / "data").write_text("in the way")
     with capture_logs() as logs:
         await sync.run_once(NOW)
-    assert [entry["event"] for entry in noticed(logs)] == ["csv_not_written"]
+    assert [entry["event"] for entry in told(logs)] == ["csv_not_written"]
     (tmp_path / "data").unlink()
     await sync.run_once(NOW + 5000)
     assert (tmp_path / "data" / "ramped_groups.csv").exists()
@@ -255,7 +256,7 @@ async def test_a_file_system_that_fails_in_a_way_of_its_own_stops_nothing(
     with capture_logs() as logs:
         await MetadataSync(engine, elsewhere, sent).run_once(NOW)
     assert len(sent) == 1
-    assert [(entry["event"], entry["place"]) for entry in noticed(logs)] == [
+    assert [(entry["event"], entry["place"]) for entry in told(logs)] == [
         ("csv_not_written", "http://me:***@127.0.0.1:1/groups.csv")
     ]
     assert "s3cret" not in repr(logs)

@@ -111,12 +111,19 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-async def replay(log: FakeLog, store: PartitionStore, patch: pytest.MonkeyPatch, **settings: Any) -> Head:
+async def replay(
+    log: FakeLog,
+    store: PartitionStore,
+    patch: pytest.MonkeyPatch,
+    *,
+    sensors: TaskSensors | None = None,
+    **settings: Any,
+) -> Head:
     patch.setattr("rtexp.engine.recovery.AIOKafkaConsumer", log)
     try:
         return await recover(
             config(store._path, **settings), "table", 0,
-            store=store, producer=Births(log), sensors=TaskSensors(),  # type: ignore[arg-type]
+            store=store, producer=Births(log), sensors=sensors or TaskSensors(),  # type: ignore[arg-type]
         )  # fmt: skip
     finally:
         assert log.stopped
@@ -157,6 +164,25 @@ async def test_an_empty_store_takes_the_last_of_everything(
     assert dict(store.pages()) == AFTER_ALL
     assert store.head == head
     assert log.end - 1 <= head.position <= log.end
+
+
+async def test_what_is_left_to_read_falls_to_nothing(
+    store: PartitionStore, patch: pytest.MonkeyPatch
+) -> None:
+    log, sensors, left = FakeLog(SOUND), TaskSensors(), []
+    fetch = log.getmany
+
+    async def fetching(tp: object, *, timeout_ms: int) -> dict[Any, list[Entry]]:
+        left.append(sensors.changelog_left)
+        return await fetch(tp, timeout_ms=timeout_ms)
+
+    patch.setattr(log, "getmany", fetching)
+    await replay(log, store, patch, sensors=sensors)
+    while_replaying = [number for number in left if number]
+    assert while_replaying[0] == log.end
+    assert while_replaying == sorted(set(while_replaying), reverse=True)
+    assert len(while_replaying) > 3
+    assert sensors.changelog_left == 0
 
 
 async def test_only_committed_records_are_read_and_no_offset_is_ever_guessed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ def keys(transaction: list[Output]) -> list[bytes | None]:
     return [output.key for output in transaction]
 
 
+def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.getMessage() == event]
+
+
 # -- flushing -----------------------------------------------------------------------------------------------
 
 
@@ -71,6 +76,26 @@ async def test_a_checkpoint_holds_only_what_changed_since_the_last_one(world: Wo
     assert keys(world.producer().transactions[1]) == [
         None, b"page:right", b"page:x", changelog.CHECKPOINT, changelog.MARKER,
     ]  # fmt: skip
+
+
+async def test_flushes_and_checkpoints_have_a_line_each_with_what_they_did(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtexp.engine.task")
+    task = await open_task(world, tmp_path)
+    task.feed(LEFT, records("a", "b"))
+    await task.flush()
+    [flush] = lines(caplog, "flush")
+    assert (flush.levelname, flush.__dict__["rows"], flush.__dict__["outputs"]) == ("DEBUG", 2, 1)
+    assert flush.__dict__["positions"] == {LEFT: 2, RIGHT: 0}
+    assert lines(caplog, "checkpoint") == []
+    task.feed(LEFT, records("c", start=2))
+    await task.flush(checkpoint=True)
+    [checkpoint] = lines(caplog, "checkpoint")
+    assert (checkpoint.levelname, checkpoint.__dict__["agent"]) == ("INFO", task.agent.name)
+    assert (checkpoint.__dict__["partition"], checkpoint.__dict__["positions"][LEFT]) == (0, 3)
+    assert checkpoint.__dict__["pages"] == task.sensors.pages > 0
+    assert checkpoint.__dict__["bytes"] > 0
 
 
 async def test_the_local_store_follows_the_committed_checkpoint(world: World, tmp_path: Path) -> None:
