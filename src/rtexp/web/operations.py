@@ -19,6 +19,7 @@ from rtexp.store.operations import (
     read_pipeline,
     read_workers,
 )
+from rtexp.web import schemas
 from rtexp.web.answers import from_cursor, table_answer, to_cursor
 from rtexp.web.questions import MOST_MS, MOST_ROWS, Cursor, Form, checked_name, checked_range, refuse_others
 from rtexp.web.state import engine_of
@@ -37,7 +38,7 @@ class _Table(NamedTuple):
     key: int
 
 
-@routes.get("/pipeline")
+@routes.get("/pipeline", responses=schemas.as_table(schemas.PipelineItem))
 def pipeline(request: Request, form: Form = "json", limit: Limit = 1000, cursor: Cursor = None) -> Response:
     """List each input partition of each job, as its newest owner last said: position, lag, watermark, rewind."""
     refuse_others(request, "format", "limit", "cursor")
@@ -47,7 +48,7 @@ def pipeline(request: Request, form: Form = "json", limit: Limit = 1000, cursor:
     return _page(request, form, _Table(PipelineRow._fields, 3), rows, after=after, limit=limit)
 
 
-@routes.get("/workers")
+@routes.get("/workers", responses=schemas.as_table(schemas.WorkerItem))
 def workers(request: Request, form: Form = "json", limit: Limit = 1000, cursor: Cursor = None) -> Response:
     """List the workers of the last 24 hours; those that haven't spoken for 15 s may be dead, or have no partition."""
     refuse_others(request, "format", "limit", "cursor")
@@ -57,7 +58,7 @@ def workers(request: Request, form: Form = "json", limit: Limit = 1000, cursor: 
     return _page(request, form, _Table(WorkerRow._fields, 1), rows, after=after, limit=limit)
 
 
-@routes.get("/counters")
+@routes.get("/counters", responses=schemas.as_table(schemas.CounterItem))
 def counters(
     request: Request,
     *,
@@ -93,7 +94,7 @@ def counters(
     return _page(request, form, _Table(("job", "reason", "count"), 2), totals, after=after, limit=limit)
 
 
-@routes.get("/freshness")
+@routes.get("/freshness", responses=schemas.as_table(schemas.FreshnessItem))
 def freshness(
     request: Request,
     *,

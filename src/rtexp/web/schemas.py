@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from rtexp.store.looks import LookRow
+from rtexp.store.operations import FreshnessRow, PipelineRow, WorkerRow
 from rtexp.web.series import SeriesRow, Uniques
 from rtexp.web.verdicts import Standing, VerdictRow
 
@@ -66,6 +67,18 @@ UniquesItem = _model_of(
 LookItem = _model_of(LookRow, "Look")
 VerdictItem = _model_of(VerdictRow, "Verdict")
 StandingItem = _model_of(Standing, "Standing")
+PipelineItem = _model_of(PipelineRow, "Pipeline")
+WorkerItem = _model_of(WorkerRow, "Worker")
+FreshnessItem = _model_of(FreshnessRow, "Freshness")
+
+
+class CounterItem(BaseModel):
+    """How often something happened, by job and reason; ``minute_ms`` where it is asked for by minute."""
+
+    job: str
+    reason: str
+    minute_ms: int | None = None
+    count: int
 
 
 class PeriodItem(BaseModel):

@@ -9,7 +9,15 @@ from starlette.responses import Response
 
 from rtexp.store.engine import reading
 from rtexp.store.looks import LookRow
-from rtexp.store.ranges import CellRange, LookRange, newest_period, read_counts, read_look_page, read_sketches
+from rtexp.store.ranges import (
+    READ_ROWS,
+    CellRange,
+    LookRange,
+    newest_period,
+    read_counts,
+    read_look_page,
+    read_sketches,
+)
 from rtexp.web import schemas
 from rtexp.web.answers import from_cursor, offset_of, table_answer, to_cursor
 from rtexp.web.names import ONE
@@ -74,10 +82,13 @@ def cells(
     with reading(engine_of(request)) as connection:
         wanted = _cell_range(connection, name, period, group, event)._replace(to_ms=to_ms)
         if view == "bucket":
-            rows = per_bucket(read_counts(connection, wanted._replace(from_ms=from_ms), after=after))
+            size = min(limit + 1, READ_ROWS)
+            rows = per_bucket(
+                read_counts(connection, wanted._replace(from_ms=from_ms), after=after, size=size)
+            )
         else:
             # A sum needs what was before: the series on which the page before ended is added up again.
-            rows = running(read_counts(connection, wanted, after=after[:2]))
+            rows = running(read_counts(connection, wanted, after=after and [*after[:2], -1]))
             rows = (row for row in rows if not after or row[2:5] > tuple(after))
             rows = (row for row in rows if from_ms is None or row.bucket_start_ms >= from_ms)
         page = list(islice(rows, limit + 1))
@@ -105,7 +116,7 @@ def unique_users(
     after = from_cursor(cursor, (str, str))
     with reading(engine_of(request)) as connection:
         wanted = _cell_range(connection, name, period, group, event)._replace(from_ms=from_ms, to_ms=to_ms)
-        stored = read_sketches(connection, wanted, after=after)
+        stored = read_sketches(connection, wanted, after=after and [*after, MOST_MS])
         page = list(islice(uniques(stored, settings_of(request).sketch.lg_k), limit + 1))
     following = to_cursor(page[limit - 1][:2]) if len(page) > limit else None
     return table_answer(request, form, Uniques._fields, page[:limit], following)
