@@ -21,12 +21,14 @@ from rtexp.store.operations import (
 )
 from rtexp.web import schemas
 from rtexp.web.answers import from_cursor, table_answer, to_cursor
-from rtexp.web.questions import MOST_MS, MOST_ROWS, Cursor, Form, checked_name, checked_range, refuse_others
+from rtexp.web.questions import MOST_MS, Cursor, Form, Limit, checked_name, checked_range, refuse_others
 from rtexp.web.state import engine_of
 
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows of this page.")]
-Time = Annotated[int | None, Query(description="Ms since 1970.")]
-Filter = Annotated[str | None, Query()]
+From = Annotated[int | None, Query(ge=0, lt=MOST_MS, description="First minute, ms since 1970.")]
+To = Annotated[
+    int | None, Query(ge=0, lt=MOST_MS, description="No minute starts at or after this, ms since 1970.")
+]
+Filter = Annotated[str | None, Query(description="Only this one; all by default.")]
 
 routes = APIRouter()
 
@@ -58,14 +60,14 @@ def workers(request: Request, form: Form = "json", limit: Limit = 1000, cursor: 
     return _page(request, form, _Table(WorkerRow._fields, 1), rows, after=after, limit=limit)
 
 
-@routes.get("/counters", responses=schemas.as_table(schemas.CounterItem))
+@routes.get("/counters", responses=schemas.as_table(schemas.CountItem))
 def counters(
     request: Request,
     *,
     job: Filter = None,
     reason: Filter = None,
-    from_ms: Time = None,
-    to_ms: Time = None,
+    from_ms: From = None,
+    to_ms: To = None,
     view: Literal["total", "minute"] = "total",
     form: Form = "json",
     limit: Limit = 1000,
@@ -82,24 +84,24 @@ def counters(
             checked_name(what, name)
     start_ms = int(time.time() * 1000) - KEPT_MS if from_ms is None else from_ms
     wanted = CountRange(start_ms, MOST_MS if to_ms is None else to_ms, job, reason)
+    columns = tuple(schemas.CountItem.model_fields)
     if view == "minute":
         after = from_cursor(cursor, (str, str, int))
         with reading(engine_of(request)) as connection:
             rows = read_minutes(connection, wanted, after=after, limit=limit + 1)
-        by_minute = _Table(("job", "reason", "minute_ms", "count"), 3)
-        return _page(request, form, by_minute, rows, after=after, limit=limit)
+        return _page(request, form, _Table(columns, 3), rows, after=after, limit=limit)
     after = from_cursor(cursor, (str, str))
     with reading(engine_of(request)) as connection:
-        totals = [(row.job, row.reason, row.counted) for row in read_totals(connection, wanted)]
-    return _page(request, form, _Table(("job", "reason", "count"), 2), totals, after=after, limit=limit)
+        rows = read_totals(connection, wanted)
+    return _page(request, form, _Table(columns, 2), rows, after=after, limit=limit)
 
 
 @routes.get("/freshness", responses=schemas.as_table(schemas.FreshnessItem))
 def freshness(
     request: Request,
     *,
-    from_ms: Time = None,
-    to_ms: Time = None,
+    from_ms: From = None,
+    to_ms: To = None,
     form: Form = "json",
     limit: Limit = 1440,
     cursor: Cursor = None,

@@ -34,6 +34,18 @@ _MEANINGS = {
     "part": "urgent, decided, measuring or over.",
     "alarms": "Why it needs a person; empty if it doesn't.",
     "plan_hash": "Of the plan by which it was judged.",
+    "input": "The topic.",
+    "position": "Next offset after those whose effect is committed.",
+    "lag": "Offsets from there to the end; null until that is known.",
+    "watermark_ms": "What arrived before has been read; 0: not known yet.",
+    "held": "Rows that wait for the other input, or for metadata.",
+    "rewind_done": "Offsets run again since the partition was taken over, of rewind_total.",
+    "restarts": "How often it was started again with its data directory.",
+    "url": "Where it serves health and state; empty: nowhere.",
+    "updated_ms": "When it last spoke, ms since 1970.",
+    "minute_ms": "Start of the minute, ms since 1970.",
+    "p50_ms": "Half of the arrivals of the minute were surely in SQL within so long.",
+    "p99_ms": "Likewise 99 of 100.",
 }
 
 
@@ -67,17 +79,17 @@ UniquesItem = _model_of(
 LookItem = _model_of(LookRow, "Look")
 VerdictItem = _model_of(VerdictRow, "Verdict")
 StandingItem = _model_of(Standing, "Standing")
-PipelineItem = _model_of(PipelineRow, "Pipeline")
+PipelineItem = _model_of(PipelineRow, "Position")
 WorkerItem = _model_of(WorkerRow, "Worker")
 FreshnessItem = _model_of(FreshnessRow, "Freshness")
 
 
-class CounterItem(BaseModel):
-    """How often something happened, by job and reason; ``minute_ms`` where it is asked for by minute."""
+class CountItem(BaseModel):
+    """What all partitions of a job counted by one reason, such as actions/missing-field."""
 
     job: str
     reason: str
-    minute_ms: int | None = None
+    minute_ms: int | None = Field(description="Start of the minute; null: over the whole range.")
     count: int
 
 
