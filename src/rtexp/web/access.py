@@ -6,7 +6,6 @@ holds and is signed with the token: no server needs to remember it, and another 
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -14,8 +13,8 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from rtexp.web.attempts import Attempts, site_of
-from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys, names_this_machine
+from rtexp.web.door import Door
+from rtexp.web.keys import COOKIE, SESSION_SECONDS, names_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +26,6 @@ _MOST_FORM_BYTES = 4096
 _OPEN = ("/health/live", "/health/ready")
 _OWN_FORMS = {"same-origin", "none", ""}
 """What browsers say in Sec-Fetch-Site of a form of ours; old ones, and any over plain HTTP, say nothing."""
-
-_log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -44,11 +41,9 @@ class Gate:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
-        self._keys = Keys(token)
+        self._door = Door(token, clock=clock)
         self._base = base_path
         self._refuse = refuse
-        self._clock = clock
-        self._attempts = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, answer it with 401, or take a token that a person typed."""
@@ -68,25 +63,10 @@ class Gate:
             if request.headers.get("sec-fetch-site", "") not in _OWN_FORMS:
                 return self._refuse(request, 403)  # else any page could use up the attempts of who reads it
             return await self._log_in(request) if way[1] == "/login" else self._log_out()
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and given.strip():
-            refusal = self._weigh(request, given.strip())
-        else:
-            held = self._keys.holds(request.cookies.get(COOKIE, ""), self._clock())
-            refusal = None if held else 401
+        refusal = self._door.meet(
+            request.headers.get("authorization", ""), request.cookies.get(COOKIE, ""), _host(request)
+        )
         return self._app if refusal is None else self._refuse(request, refusal)
-
-    def _weigh(self, request: Request, given: str) -> int | None:
-        """Return the status that refuses a token, None if it is the right one."""
-        now_s = self._clock()
-        address = site_of(request.client.host if request.client else "")
-        right = self._keys.is_token(given)
-        if not self._attempts.may_pass(address, now_s, right=right):
-            return 429
-        self._attempts.note(address, now_s, right=right)
-        if not right:
-            _log.warning("a wrong token from %s", address)
-        return None if right else 401
 
     async def _log_in(self, request: Request) -> Response:
         form = b""
@@ -95,13 +75,13 @@ class Gate:
             if len(form) > _MOST_FORM_BYTES:
                 return self._refuse(request, 413)
         given = parse_qs(form.decode("latin-1")).get("token", [""])[0]
-        refusal = self._weigh(request, given)
+        refusal = self._door.weigh(given, _host(request))
         if refusal is not None:
             return self._refuse(request, refusal)
         answer = self._home()
         answer.set_cookie(
             COOKIE,
-            self._keys.session(self._clock()),
+            self._door.session(),
             max_age=SESSION_SECONDS,
             path=f"{self._base}/",
             httponly=True,
@@ -117,6 +97,10 @@ class Gate:
 
     def _home(self) -> Response:
         return RedirectResponse(f"{self._base}/", status_code=303)
+
+
+def _host(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 class HostCheck:

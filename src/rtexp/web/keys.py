@@ -17,13 +17,6 @@ class Keys(NamedTuple):
 
     token: str
 
-    def let_in(self, authorization: str, session: str, now_s: float) -> bool:
-        """Judge a request by its header, if that has a token, otherwise by its cookie."""
-        kind, _, given = authorization.partition(" ")
-        if kind.lower() == "bearer":
-            return self.is_token(given.strip())
-        return self.holds(session, now_s)
-
     def is_token(self, given: str) -> bool:
         """Compare in a time that tells nothing of the token, nor of its length."""
         return hmac.compare_digest(_digest(given), _digest(self.token))

@@ -91,4 +91,8 @@ def _fault(url: str, status: int, found: Mapping[str, Any]) -> WorkerFault:
             "unauthorized",
             f"the worker at {url} wants another token: give all the same [web] token_file or RTEXP_WEB_TOKEN",
         )
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return WorkerFault(
+            "too-many-attempts", f"too many wrong tokens were sent to the worker at {url}: wait a minute"
+        )
     return WorkerFault(str(found.get("code", "http")), str(found.get("detail", HTTPStatus(status).phrase)))

@@ -32,9 +32,7 @@ MOST_PAGES = 1_000
 MOST_ACTIONS = 100
 """Of the newest that are shown of one user; what the cap leaves out is remembered as well."""
 _MOST_MS = 1 << 53
-NOT_ALLOWED = Problem(
-    403,
-    "user-lookup-off",
+_NOT_ALLOWED = (
     "looking up single users is off: whoever may read what they did sets [web] user_lookup = true, and starts the "
     "workers and the pages again",
 )
@@ -80,7 +78,7 @@ def entry_of(
 
     async def handler(request: web.Request) -> web.StreamResponse:
         if not allowed:
-            raise NOT_ALLOWED
+            raise Problem(403, "user-lookup-off", _NOT_ALLOWED)
         query = checked(request, "key", *parameters)
         partition = table.partition(query.get("key", ""))
         me = here()

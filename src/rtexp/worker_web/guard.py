@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from rtexp.web.keys import COOKIE, Keys, names_this_machine
+from rtexp.web.door import Door
+from rtexp.web.keys import COOKIE, names_this_machine
 from rtexp.worker_web.answers import Problem, problem
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Server": "rtexp",
 }
+_REFUSALS = {
+    401: ("unauthorized", "this needs the token: send it as `Authorization: Bearer TOKEN`"),
+    429: ("too-many-attempts", "too many wrong tokens came from your address: try again in a minute"),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +50,8 @@ class Guard:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Without a ``token`` only names of this machine are answered to."""
-        self._keys = None if token is None else Keys(token)
+        self._door = None if token is None else Door(token, clock=clock)
         self._seconds = seconds
-        self._clock = clock
         self._running = 0
 
     @web.middleware
@@ -59,7 +63,7 @@ class Guard:
             self._let_in(request)
             given = await self._bounded(request, handler)
         except Problem as fault:
-            given = problem(fault, _RETRY if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+            given = problem(fault, _RETRY if fault.status in {429, 503} else None)
             if fault.status == HTTPStatus.UNAUTHORIZED:
                 given.headers["WWW-Authenticate"] = "Bearer"
             if "location" in fault.more:
@@ -74,19 +78,21 @@ class Guard:
 
     def _let_in(self, request: web.Request) -> None:
         headers = request.headers
-        if self._keys is None:
+        if self._door is None:
             if not names_this_machine(headers.get("Host", "")):
                 raise Problem(
                     421,
                     "wrong-host",
                     "without a token only names of this machine are answered to: set [web] token_file",
                 )
-        elif request.path not in OPEN and not self._keys.let_in(
-            headers.get("Authorization", ""), request.cookies.get(COOKIE, ""), self._clock()
-        ):
-            raise Problem(
-                401, "unauthorized", "this needs the token: send it as `Authorization: Bearer TOKEN`"
-            )
+            return
+        if request.path in OPEN:
+            return
+        refusal = self._door.meet(
+            headers.get("Authorization", ""), request.cookies.get(COOKIE, ""), request.remote or ""
+        )
+        if refusal is not None:
+            raise Problem(refusal, *_REFUSALS[refusal])
 
     async def _bounded(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.unit.worker_web.servers import BEARER, TOKEN, conf, make_server, serving
 
 from rtexp.engine import failstop
+from rtexp.web.attempts import ATTEMPTS
 from rtexp.web.keys import COOKIE, Keys
 from rtexp.worker_web import guard as guards
 from rtexp.worker_web import health
@@ -60,6 +61,18 @@ async def test_with_a_token_every_path_but_health_is_refused_without_it() -> Non
         assert (await ask("/health/live")).status == 200
         assert (await ask("/hello", headers={"Authorization": f"Bearer {TOKEN}x"})).status == 401
         assert (await ask("/hello", headers=BEARER)).text == "hello"
+
+
+async def test_guesses_have_to_wait_and_health_does_not() -> None:
+    server = make_server(token=TOKEN)
+    server.add("/health/live", health.live)
+    server.add("/hello", hello)
+    async with serving(server) as ask:
+        wrong = {"Authorization": f"Bearer {TOKEN}x"}
+        statuses = [(await ask("/hello", headers=wrong)).status for _ in range(ATTEMPTS + 1)]
+        assert statuses == [401] * ATTEMPTS + [429]
+        assert (await ask("/hello", headers=BEARER)).status == 429
+        assert (await ask("/health/live")).status == 200
 
 
 async def test_a_session_of_the_pages_holds_here_too() -> None:
