@@ -34,7 +34,7 @@ MOST_ACTIONS = 100
 _MOST_MS = 1 << 53
 _NOT_ALLOWED = (
     "looking up single users is off: whoever may read what they did sets [web] user_lookup = true, and starts the "
-    "workers and the pages again",
+    "workers and the pages again"
 )
 
 
