@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -151,6 +152,23 @@ async def test_scrapes_agree_with_what_workers_report_and_with_sql(pipeline: Pip
     waiting_only = {"rtexp_oldest_held_timestamp_seconds"}
     assert shown | MOMENTARY | live_only | waiting_only == {metric.name for metric in METRICS}
     assert all(BY_NAME[name].kind for name in shown)
+
+
+async def test_workers_log_nothing_but_json_where_no_terminal_shows_it(pipeline: Pipeline) -> None:
+    await pipeline.board(
+        lambda board: any(
+            s.details["users"]["checkpoints"] for s in board.live_partitions("aggregate", now_ms())
+        )
+    )
+    for name, worker in pipeline.workers.items():
+        lines = [json.loads(line) for line in worker.said.splitlines()]
+        assert len(lines) > 10, name
+        assert all({"timestamp", "level", "event", "logger", "pid"} <= line.keys() for line in lines)
+        assert {line["level"] for line in lines} <= {"info", "warning", "error"}
+    counted = [json.loads(line) for line in pipeline.workers["aggregate-1"].said.splitlines()]
+    (first, *_) = [line for line in counted if line["event"] == "checkpoint"]
+    assert first["agent"] == "users"
+    assert first["pages"] > 0
 
 
 async def of_the_web_application(settings: Settings) -> Scrape:

@@ -24,5 +24,6 @@ def web(context: Context) -> None:
 
     Example: rtexp web
     """
-    Setup(context.settings.log, secrets_of(context.settings, os.environ)).begin()
+    logs = Setup(context.settings.log, secrets_of(context.settings, os.environ))
+    logs.begin(level=logging.DEBUG if context.debug else logging.CRITICAL)
     serve(context.settings, os.environ, say=logging.getLogger("rtexp.web").info)

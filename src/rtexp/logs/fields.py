@@ -20,7 +20,6 @@ _NAMED = re.compile(r"(?i)(\b[\w-]*(?:password|passwd|secret|token)\b[\"']?\s*[=
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\([0B]")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
 _CONTROLS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
-_LINE_END = {ord("\n"): "\\n"}
 
 
 class Cleaned:
@@ -35,7 +34,7 @@ class Cleaned:
     ) -> MutableMapping[str, Any]:
         """Clean the fields of one line, in structlog's chain."""
         for key, value in fields.items():
-            fields[key] = self.plain(value) if key in _TEXTS else self._one_line(value)
+            fields[key] = self.plain(value)
         return fields
 
     def plain(self, value: Any) -> Any:
@@ -57,10 +56,6 @@ class Cleaned:
     def _named(self, key: str, value: Any) -> Any:
         return MASK if _SECRET_NAME.search(key) and isinstance(value, str) else self.plain(value)
 
-    def _one_line(self, value: Any) -> Any:
-        plain = self.plain(value)
-        return plain.translate(_LINE_END) if isinstance(plain, str) else plain
-
     def _masked(self, text: str) -> str:
         if len(text) > MOST_CHARACTERS:
             # A traceback says at its end what happened.
@@ -72,6 +67,4 @@ class Cleaned:
         return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
-_TEXTS = {"event", "exception", "stack"}
-"""What may have several lines: a traceback, and what others log as a table."""
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|authorization|cookie)")
