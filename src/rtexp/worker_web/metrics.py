@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def metrics(exposition: Exposition) -> Handler:
-    """Return what answers a scrape, at a moment between two steps of the worker's loop."""
+    """Return what answers a scrape: with values of one moment, made into text beside the worker's loop."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        given = exposition.render(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        given = await asyncio.to_thread(exposition.encode, exposition.take(), accept)
         # As a header, for aiohttp takes the parts of a type one by one.
         return web.Response(body=given.body, headers={"Content-Type": given.content_type})
 
