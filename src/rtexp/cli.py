@@ -54,6 +54,10 @@ COMMANDS = {
         "rtexp.commands.tables:tables",
         "Show the state tables: entries, bytes, positions and watermarks of each partition, as their workers say.",
     ),
+    "alerts": _Command(
+        "rtexp.commands.alerts:alerts",
+        "Send alerts to the targets of [alerts], try these, and list what waits.",
+    ),
     "replay": _Command(
         "rtexp.commands.replay:replay",
         "Send files to the raw topics, merged in order of record time, with markers of the watermark.",

@@ -114,7 +114,9 @@ def _evaluate(
             columns = comparable(msgspec.structs.asdict(record))
             found.looks[look_key(columns)] = columns
             found.newest[verdicts.result_key(record)] = columns
-        found.alerts.extend(comparable(msgspec.json.decode(verdicts.encode_alert(edge))) for edge in edges)
+        found.alerts.extend(
+            comparable(msgspec.json.decode(verdicts.encode_alert(edge, plan))) for edge in edges
+        )
 
 
 def look_key(columns: dict[str, Any]) -> tuple[Any, ...]:

@@ -204,7 +204,7 @@ class Evaluator:
                 return False
             if outcome.records:
                 look = EvaluatedLook(given, outcome.records)
-                outputs = self._outputs(source.partition, outcome)
+                outputs = self._outputs(source.partition, outcome, plan)
                 state.looks.note(look, evaluator.period, evaluator.comparisons, outputs)
             state.sums.drop(frozen)
         self._carry((source, period), carried)
@@ -214,7 +214,7 @@ class Evaluator:
             self._log.info("alert", kind=edge.kind, experiment=frozen.experiment, look=due.look)
         return True
 
-    def _outputs(self, partition: int, outcome: LookOutcome) -> list[Output]:
+    def _outputs(self, partition: int, outcome: LookOutcome, plan: Plan) -> list[Output]:
         results = [
             Output(
                 self._topics.results, partition, verdicts.encode_result(record), verdicts.result_key(record)
@@ -222,7 +222,7 @@ class Evaluator:
             for record in outcome.records
         ]
         alerts = [
-            Output(self._topics.alerts, 0, verdicts.encode_alert(edge), edge.record.experiment.encode())
+            Output(self._topics.alerts, 0, verdicts.encode_alert(edge, plan), edge.record.experiment.encode())
             for edge in outcome.edges
         ]
         return results + alerts

@@ -66,9 +66,10 @@ def make_home(directory: Path) -> None:
 
 
 def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> Settings:
-    """Return a demo's settings: of the user's own, only the ports matter; another one if that of the pages is taken.
+    """Return a demo's settings: of the user's own, only ports and alerts matter.
 
-    On a broker that others use too, names are new for each demo: what an interrupted one left there can't matter.
+    The pages get another port if theirs is taken. On a broker that others use too, names are new for each demo: what
+    an interrupted one left there can't matter.
     """
     address = users.kafka.local_address()
     port = int(users.kafka.brokers[0].rpartition(":")[2]) if address is None else address[1]
@@ -82,6 +83,7 @@ def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> S
         metadata=MetadataSettings(poll_seconds=1.0),
         statistics=StatisticsSettings(alpha=ALPHA),
         web=WebSettings(port=_free(users.web.port)),
+        alerts=users.alerts,
         data=DataSettings(directory=directory.resolve()),
     )
 

@@ -29,6 +29,7 @@ ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(JOBS, 1)
 
 BROKER = "broker"
 WEB = "web"
+ALERTS = "alerts"
 _WORKER_STAGE, _BROKER_STAGE = 0, 1
 # A clean stop takes a checkpoint; what can't end in time is killed, and rewinds at the next start.
 _WORKER_GRACE_SECONDS = 30.0
@@ -45,7 +46,7 @@ async def local_system(
     environ: Mapping[str, str],
     pages: bool = True,
 ) -> AsyncIterator[Supervisor]:
-    """Run broker, workers and, with ``pages``, the web application.
+    """Run broker, workers, the delivery of alerts where targets are set and, with ``pages``, the web application.
 
     The block begins when topics and tables exist and all of these were started.
 
@@ -68,7 +69,9 @@ async def local_system(
             for child in _workers(settings, config_path, workers, environ):
                 supervisor.add(child)
             if pages:
-                supervisor.add(_web(config_path, environ))
+                supervisor.add(_command_child(WEB, ["web"], config_path, environ))
+            if settings.alerts.targets:
+                supervisor.add(_command_child(ALERTS, ["alerts", "run"], config_path, environ))
             yield supervisor
 
 
@@ -118,12 +121,14 @@ def _childs(environ: Mapping[str, str], config_path: Path | None) -> dict[str, s
     return childs
 
 
-def _web(config_path: Path | None, environ: Mapping[str, str]) -> Child:
+def _command_child(
+    name: str, words: Sequence[str], config_path: Path | None, environ: Mapping[str, str]
+) -> Child:
     def command() -> Sequence[str]:
-        return [sys.executable, "-m", "rtexp", "web"]
+        return [sys.executable, "-m", "rtexp", *words]
 
     return Child(
-        WEB, command, _childs(environ, config_path), stage=_WORKER_STAGE, grace_s=_WORKER_GRACE_SECONDS
+        name, command, _childs(environ, config_path), stage=_WORKER_STAGE, grace_s=_WORKER_GRACE_SECONDS
     )
 
 

@@ -66,6 +66,8 @@ def topics_of(settings: Settings) -> list[Topic]:
         Topic(kafka.topic("results"), 8, _compacted(64)),
         Topic(kafka.topic("status"), 1, _compacted(16)),
         Topic(kafka.topic("alerts"), 1, month),
+        Topic(kafka.topic("conditions"), 1, month),
+        Topic(kafka.topic("undelivered"), 1, month),
         Topic(kafka.topic("dead-letters"), 4, month | {"max.message.bytes": str(2 * _MB)}),
     ]
 

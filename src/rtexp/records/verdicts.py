@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from rtexp.errors import StateError, UnsupportedVersion
 
 if TYPE_CHECKING:
     from rtexp.statistics.evaluation import Edge
     from rtexp.statistics.looks import LookRecord
+    from rtexp.statistics.plans import Plan
 
 RESULT_VERSION = 1
 ALERT_VERSION = 1
@@ -43,6 +46,13 @@ class Alert(msgspec.Struct, frozen=True):
     """The lesser of both: over all triggers, and over users' first ones."""
     plan_hash: str
     version: str
+    users_control: int | None = None
+    """At this look, as are those of the treatment; the alerts of before have none of what follows."""
+    users_treatment: int | None = None
+    lift_low: float | None = None
+    lift_high: float | None = None
+    means: Literal["good", "bad"] | None = None
+    """What the change means by the direction that the plan declares; None where it declares none."""
 
 
 def result_key(record: LookRecord) -> bytes:
@@ -64,8 +74,8 @@ def encode_result(record: LookRecord) -> bytes:
     return _encode({"result_version": RESULT_VERSION, **msgspec.structs.asdict(record)})
 
 
-def encode_alert(edge: Edge) -> bytes:
-    """Return an alert as JSON."""
+def encode_alert(edge: Edge, plan: Plan) -> bytes:
+    """Return an alert as JSON; ``plan`` is that of its period."""
     record = edge.record
     is_one = edge.kind != "srm"  # that one is about the whole period
     about = [record.group_name, record.event, record.metric] if is_one else []
@@ -91,5 +101,42 @@ def encode_alert(edge: Edge) -> bytes:
             srm_p=min(record.srm_p, record.srm_first_p),
             plan_hash=record.plan_hash,
             version=record.version,
+            users_control=record.n_control if is_one else None,
+            users_treatment=record.n_treatment if is_one else None,
+            lift_low=record.lift_low if is_one else None,
+            lift_high=record.lift_high if is_one else None,
+            means=_meaning(edge, plan),
         )
     )
+
+
+def _meaning(edge: Edge, plan: Plan) -> Literal["good", "bad"] | None:
+    if edge.kind == "guardrail":
+        return "bad"
+    direction = {"significant_gain": "up", "significant_drop": "down"}.get(edge.kind)
+    welcome = plan.good.get(edge.record.event)
+    if direction is None or welcome is None:
+        return None
+    return "good" if direction == welcome else "bad"
+
+
+class _Versioned(msgspec.Struct):
+    alert_version: int
+
+
+_decode = msgspec.json.Decoder(Alert).decode
+_decode_version = msgspec.json.Decoder(_Versioned).decode
+
+
+def decode_alert(value: bytes) -> Alert:
+    """Return what `encode_alert` wrote, in this version or one before.
+
+    UnsupportedVersion for that of a newer one, StateError for bytes that are no alert.
+    """
+    try:
+        found = _decode_version(value).alert_version
+        if found != ALERT_VERSION:
+            raise UnsupportedVersion("alerts", found, ALERT_VERSION)
+        return _decode(value)
+    except msgspec.DecodeError as exc:
+        raise StateError(f"alerts holds a damaged record: {exc}") from exc

@@ -1,5 +1,6 @@
 """Settings: the one reader of the environment and of ``rtexp.toml``."""
 
+from rtexp.settings.alerts import AlertSettings, Target
 from rtexp.settings.client import client_options, read_secret
 from rtexp.settings.display import MASK, as_toml, masked, masked_url
 from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load
@@ -24,6 +25,7 @@ __all__ = [
     "MASK",
     "ActionSettings",
     "ActivationSettings",
+    "AlertSettings",
     "DataSettings",
     "KafkaSettings",
     "LogSettings",
@@ -33,6 +35,7 @@ __all__ = [
     "SketchSettings",
     "StatisticsSettings",
     "StoreSettings",
+    "Target",
     "TimeFormat",
     "WebSettings",
     "as_toml",

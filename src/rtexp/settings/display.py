@@ -61,6 +61,10 @@ def as_toml(settings: Settings) -> str:
 
 
 def _toml(value: object) -> str:
-    # JSON writes texts, numbers and lists as TOML does, but for one control character that it leaves bare.
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items() if item is not None)}}}"
+    # JSON writes texts and numbers as TOML does, but for one control character that it leaves bare.
     plain = str(value) if isinstance(value, Path) else value
     return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

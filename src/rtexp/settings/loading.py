@@ -46,6 +46,8 @@ _EXPECTED = {
     "string_type": "a text",
     "path_type": "a text",
     "tuple_type": "a list",
+    "missing": "a value",
+    "extra_forbidden": "no such key",
     "model_type": "a table of keys",
     "model_attributes_type": "a table of keys",
     "literal_error": "{expected}",
@@ -227,10 +229,13 @@ def _told(error: ErrorDetails, sources: _Sources) -> str:
     problem = error.get("ctx", {}).get("error")
     if isinstance(problem, Contradiction):
         return f"{' and '.join(sources.of(*key) for key in problem.keys)}: expected {problem}"
-    section, key, index = ([str(part) for part in error["loc"]] + ["", "", ""])[:3]
+    section, key, index, inner = ([str(part) for part in error["loc"]] + ["", "", "", ""])[:4]
     where = sources.of(section, key) if key else f"{sources.path}: [{section}]"
     item = f" item {int(index) + 1}" if index else ""
-    found = f", found {shown(key, error['input'])}" if key else ""
+    item += f" {inner}" if inner else ""
+    # What stands under a key that isn't known may be anything, a secret too; and the whole table it is missing from.
+    hidden = not key or error["type"] in {"extra_forbidden", "missing"}
+    found = "" if hidden else f", found {shown(inner or key, error['input'])}"
     return f"{where}{item}: expected {expected_of(error)}{found}"
 
 

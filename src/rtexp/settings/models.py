@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rtexp.settings.alerts import AlertSettings
 from rtexp.settings.display import masked_url
 from rtexp.statistics.plans import MAX_BONFERRONI_LOOKS, Method, Spending, schedule_fault
 
@@ -126,6 +127,12 @@ def _network(text: str) -> str:
 def _base_path(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text):
         raise ValueError("a path such as /rtexp, with no slash at its end, or nothing")
+    return text
+
+
+def _public_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~-]+)*", text):
+        raise ValueError("where people find the pages, such as https://ab.example.org/rtexp, or nothing")
     return text
 
 
@@ -367,6 +374,8 @@ class WebSettings(_Group):
     """0: any that is free."""
     user_lookup: bool = False
     """Whether single users may be looked up, here and in the workers' own pages."""
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    """Where people find the pages, for links in alerts; empty: at ``host`` and ``port``."""
 
 
 class LogSettings(_Group):
@@ -396,6 +405,7 @@ class Settings(_Group):
     statistics: StatisticsSettings = StatisticsSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+    alerts: AlertSettings = AlertSettings()
     data: DataSettings = DataSettings()
 
     @model_validator(mode="after")

@@ -34,6 +34,8 @@ def test_partitions_and_clean_up_are_those_of_the_contract() -> None:
         "p.results": (8, "compact"),
         "p.status": (1, "compact"),
         "p.alerts": (1, "delete"),
+        "p.conditions": (1, "delete"),
+        "p.undelivered": (1, "delete"),
         "p.dead-letters": (4, "delete"),
     }
 

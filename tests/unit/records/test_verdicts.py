@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from tests.look_samples import START, WORKED, given, plan
 
-from rtexp.records.verdicts import encode_alert, encode_result, result_key
+from rtexp.errors import StateError, UnsupportedVersion
+from rtexp.records.verdicts import Alert, decode_alert, encode_alert, encode_result, result_key
 from rtexp.statistics.evaluation import Edge, PeriodEvaluator
 from rtexp.store.looks import LookRow
 
@@ -43,8 +44,8 @@ def test_comparisons_that_differ_in_one_name_have_keys_of_their_own(record: Look
     assert result_key(msgspec.structs.replace(record, **{name: other})) != result_key(record)
 
 
-def alert(kind: str, record: LookRecord) -> dict[str, object]:
-    found: dict[str, object] = json.loads(encode_alert(Edge(kind, record)))
+def alert(kind: str, record: LookRecord, **of_plan: object) -> dict[str, object]:
+    found: dict[str, object] = json.loads(encode_alert(Edge(kind, record), plan(**of_plan)))
     return found
 
 
@@ -57,7 +58,10 @@ def test_an_alert_says_what_became_true_of_which_comparison(record: LookRecord) 
 
 def test_an_alert_of_the_split_names_no_comparison(record: LookRecord) -> None:
     found = alert("srm", msgspec.structs.replace(record, srm_p=0.5, srm_first_p=0.0001))
-    empty = ("group", "event", "metric", "effect", "interval_low", "interval_high", "lift", "p_always_valid")
+    empty = (
+        *("group", "event", "metric", "effect", "interval_low", "interval_high", "lift", "p_always_valid"),
+        *("users_control", "users_treatment", "lift_low", "lift_high", "means"),
+    )
     assert [found[name] for name in empty] == [None] * len(empty)
     assert found["srm_p"] == 0.0001
 
@@ -81,6 +85,42 @@ def test_the_id_of_an_alarm_of_the_split_doesnt_hang_on_the_comparison_that_carr
 ) -> None:
     other = msgspec.structs.replace(record, group_name="U", event="click")
     assert alert("srm", other)["id"] == alert("srm", record)["id"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "means"),
+    [
+        ("significant_gain", {"search": "up"}, "good"),
+        ("significant_drop", {"search": "up"}, "bad"),
+        ("significant_drop", {"search": "down"}, "good"),
+        ("significant_drop", {}, None),
+        ("guardrail", {}, "bad"),
+    ],
+)
+def test_an_alert_says_what_the_change_means_by_the_direction_that_the_plan_declares(
+    record: LookRecord, kind: str, good: dict[str, str], means: str | None
+) -> None:
+    assert alert(kind, record, good=good)["means"] == means
+
+
+def test_an_alert_is_read_as_it_was_written_and_so_is_one_of_before(record: LookRecord) -> None:
+    written = encode_alert(Edge("significant_gain", record), plan())
+    assert encode_found(decode_alert(written)) == json.loads(written)
+    fields = json.loads(written)
+    for name in ("users_control", "users_treatment", "lift_low", "lift_high", "means"):
+        del fields[name]
+    assert decode_alert(json.dumps(fields).encode()).users_control is None
+
+
+def encode_found(found: Alert) -> object:
+    return json.loads(msgspec.json.encode(found))
+
+
+def test_an_alert_of_a_newer_version_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedVersion, match="alerts holds a record of version 2"):
+        decode_alert(b'{"alert_version":2,"told":[]}')
+    with pytest.raises(StateError, match="damaged"):
+        decode_alert(b'{"alert_version":1}')
 
 
 def test_what_isnt_computed_is_null() -> None:

@@ -1,0 +1,137 @@
+"""Whether the pipeline itself is well: what begins and what is over, each once. Decisions only, time is told.
+
+::
+
+    reports  x x x x . . . . . . . . x x x x x x
+    stopped            |--limit--| ^begins   ^over, once it has been well for a while
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtexp.records.conditions import Condition, condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rtexp.records.conditions import ConditionKind
+    from rtexp.settings import Settings
+    from rtexp.store.operations import PipelineRow, WorkerRow
+
+JOBS = ("ingest", "aggregate", "results")
+WRITER = "results"
+"""The job whose leader writes what all workers report: without it nothing is known of the others."""
+WELL_MS = 30_000
+"""What was wrong is over when it has been well for so long; so a worker that dies again and again is told of once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long something may be wrong before people are told; 0: for ever."""
+
+    stale_ms: float
+    """Of the time that counts are complete to, behind the clock."""
+    stopped_ms: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return those of the settings. With the clock of records nothing says how far counts should be."""
+        alerts, pipeline = settings.alerts, settings.pipeline
+        is_live = pipeline.clock == "live"
+        # What is waited for by design comes on top.
+        by_design_ms = 1000 * (pipeline.join_delay_seconds + pipeline.out_of_order_seconds)
+        stale_ms = alerts.stale_minutes * 60_000 + by_design_ms if alerts.stale_minutes and is_live else 0
+        return cls(stale_ms, alerts.stopped_minutes * 60_000)
+
+
+class Reports(NamedTuple):
+    """What stood in SQL."""
+
+    pipeline: Sequence[PipelineRow]
+    workers: Sequence[WorkerRow]
+
+
+class _Fault(NamedTuple):
+    kind: ConditionKind
+    job: str
+    since_ms: int
+    input: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        # Which job is furthest behind may change; it is one fault all the same.
+        return self.kind, self.job if self.kind == "stopped" else ""
+
+
+class Watch:
+    """Remembers what people have been told. Tell it what is seen, and tell people what it returns."""
+
+    def __init__(self, limits: Limits, *, told: Iterable[Condition], now_ms: int) -> None:
+        """``told`` is all that people have been told so far, oldest first."""
+        self._limits = limits
+        self._began_ms = self._answered_ms = now_ms
+        self._open: dict[tuple[str, str], Condition] = {}
+        self._wrong_ms: dict[tuple[str, str], int] = {}
+        """When it was last seen to be wrong."""
+        for one in told:
+            key = _Fault(one.kind, one.job, 0).key
+            if one.is_over:
+                self._open.pop(key, None)
+            else:
+                self._open[key] = one
+
+    def observe(self, reports: Reports | None, now_ms: int) -> list[Condition]:
+        """Return what has begun, and what is over; ``reports`` is None where SQL couldn't be read."""
+        if reports is not None:
+            self._answered_ms = now_ms
+        faults, unknown = self._faults(reports, now_ms)
+        changes = []
+        for fault in faults:
+            self._wrong_ms[fault.key] = now_ms
+            if fault.key not in self._open:
+                began = condition(
+                    fault.kind, fault.job, fault.since_ms, now_ms, is_over=False, input_=fault.input
+                )
+                self._open[fault.key] = began
+                changes.append(began)
+        for key, began in list(self._open.items()):
+            if key[0] in unknown or key[1] in unknown:
+                self._wrong_ms[key] = now_ms  # nobody can say that it is well
+            elif now_ms - self._wrong_ms.setdefault(key, now_ms) >= WELL_MS:
+                del self._open[key]
+                changes.append(condition(began.kind, began.job, began.since_ms, now_ms, is_over=True))
+        return changes
+
+    def _faults(self, reports: Reports | None, now_ms: int) -> tuple[list[_Fault], set[str]]:
+        """Return what is wrong, and the kinds and jobs of which nothing can be said."""
+        limit_ms = self._limits.stopped_ms
+        if reports is None:
+            silent_ms = now_ms - self._answered_ms
+            is_fault = bool(limit_ms) and silent_ms >= limit_ms
+            return ([_Fault("store", "", self._answered_ms)] if is_fault else []), {"stale", "stopped"}
+        stopped = list(self._stopped(reports.workers, now_ms)) if limit_ms else []
+        if any(fault.job == WRITER for fault in stopped):
+            return [fault for fault in stopped if fault.job == WRITER], {"stale", *JOBS} - {WRITER}
+        return [*stopped, *self._stale(reports.pipeline, now_ms)], set()
+
+    def _stopped(self, workers: Iterable[WorkerRow], now_ms: int) -> Iterator[_Fault]:
+        reported: Mapping[str, int] = dict(
+            sorted((row.job, row.updated_ms) for row in workers)  # the newest of a job comes last
+        )
+        for job in JOBS:
+            # Who starts everything at once hears of no outage that was before.
+            since_ms = reported.get(job, 0)
+            if now_ms - max(since_ms, self._began_ms) >= self._limits.stopped_ms:
+                yield _Fault("stopped", job, since_ms or self._began_ms)
+
+    def _stale(self, pipeline: Iterable[PipelineRow], now_ms: int) -> Iterator[_Fault]:
+        limit_ms = self._limits.stale_ms
+        # Ingest's inputs may lose partitions' owners without a trace; what these two have read is what counts.
+        known = [row for row in pipeline if row.job in {"aggregate", "results"} and row.watermark_ms > 0]
+        if not limit_ms or not known:
+            return
+        last = min(known, key=lambda row: row.watermark_ms)
+        if now_ms - last.watermark_ms >= limit_ms and now_ms - self._began_ms >= WELL_MS:
+            yield _Fault("stale", last.job, last.watermark_ms, f"{last.input}/{last.partition}")

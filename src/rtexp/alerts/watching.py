@@ -1,0 +1,53 @@
+"""Looks at SQL every few seconds and writes to `conditions` what `rtexp.alerts.watch` decides.
+
+The topic is its memory: after a crash it reads there what people have been told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rtexp.alerts.watch import Reports, Watch
+from rtexp.errors import StoreUnavailable
+from rtexp.store.engine import reading
+from rtexp.store.operations import read_pipeline, read_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy import Engine
+    from structlog.typing import FilteringBoundLogger
+
+    from rtexp.records.conditions import Condition
+
+SECONDS = 5.0
+
+
+async def watch_pipeline(
+    watch: Watch, engine: Engine, tell: Callable[[Condition], Awaitable[None]], *, seconds: float = SECONDS
+) -> None:
+    """Watch until cancelled."""
+    log: FilteringBoundLogger = structlog.get_logger(__name__)
+    is_away = False
+    while True:
+        try:
+            reports = await asyncio.to_thread(_read, engine)
+            is_away = False
+        except StoreUnavailable as exc:
+            reports = None
+            if not is_away:
+                log.warning("store_unavailable", reason=str(exc))
+            is_away = True
+        for change in watch.observe(reports, time.time_ns() // 1_000_000):
+            log.warning("condition", kind=change.kind, job=change.job, is_over=change.is_over)
+            await tell(change)
+        await asyncio.sleep(seconds)
+
+
+def _read(engine: Engine) -> Reports:
+    with reading(engine) as connection:
+        return Reports(read_pipeline(connection), read_workers(connection))
