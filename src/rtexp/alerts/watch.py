@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rtexp.records.conditions import Condition, condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rtexp.records.conditions import ConditionKind
     from rtexp.settings import Settings
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 JOBS = ("ingest", "aggregate", "results")
 WRITER = "results"
 """The job whose leader writes what all workers report: without it nothing is known of the others."""
-WELL_MS = 30_000
+WELL_MS = 60_000
 """What was wrong is over when it has been well for so long; so a worker that dies again and again is told of once."""
+SILENT_MS = 30_000
+"""A job is well while it was heard of within this: its reports come to SQL every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class Reports(NamedTuple):
     workers: Sequence[WorkerRow]
 
 
+_Key = tuple[str, str]
+
+
 class _Fault(NamedTuple):
     kind: ConditionKind
     job: str
@@ -60,9 +65,24 @@ class _Fault(NamedTuple):
     input: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> _Key:
         # Which job is furthest behind may change; it is one fault all the same.
         return self.kind, self.job if self.kind == "stopped" else ""
+
+
+class _Seen(NamedTuple):
+    """What one look at SQL says."""
+
+    faults: list[_Fault]
+    """What people should know of."""
+    unwell: set[_Key]
+    """What isn't over, should they know of it already."""
+    is_blind: bool = False
+    """Nobody can say that anything is well but results workers and SQL."""
+
+    def is_well(self, key: _Key) -> bool:
+        sees = not self.is_blind or key in {("stopped", WRITER), ("store", "")}
+        return sees and key not in self.unwell
 
 
 class Watch:
@@ -72,8 +92,8 @@ class Watch:
         """``told`` is all that people have been told so far, oldest first."""
         self._limits = limits
         self._began_ms = self._answered_ms = now_ms
-        self._open: dict[tuple[str, str], Condition] = {}
-        self._wrong_ms: dict[tuple[str, str], int] = {}
+        self._open: dict[_Key, Condition] = {}
+        self._wrong_ms: dict[_Key, int] = {}
         """When it was last seen to be wrong."""
         for one in told:
             key = _Fault(one.kind, one.job, 0).key
@@ -86,10 +106,9 @@ class Watch:
         """Return what has begun, and what is over; ``reports`` is None where SQL couldn't be read."""
         if reports is not None:
             self._answered_ms = now_ms
-        faults, unknown = self._faults(reports, now_ms)
+        seen = self._seen(reports, now_ms)
         changes = []
-        for fault in faults:
-            self._wrong_ms[fault.key] = now_ms
+        for fault in seen.faults:
             if fault.key not in self._open:
                 began = condition(
                     fault.kind, fault.job, fault.since_ms, now_ms, is_over=False, input_=fault.input
@@ -97,41 +116,51 @@ class Watch:
                 self._open[fault.key] = began
                 changes.append(began)
         for key, began in list(self._open.items()):
-            if key[0] in unknown or key[1] in unknown:
-                self._wrong_ms[key] = now_ms  # nobody can say that it is well
-            elif now_ms - self._wrong_ms.setdefault(key, now_ms) >= WELL_MS:
+            if seen.is_well(key):
+                well_ms = now_ms - self._wrong_ms.setdefault(key, now_ms)
+            else:
+                self._wrong_ms[key], well_ms = now_ms, 0
+            if well_ms >= WELL_MS:
                 del self._open[key]
                 changes.append(condition(began.kind, began.job, began.since_ms, now_ms, is_over=True))
         return changes
 
-    def _faults(self, reports: Reports | None, now_ms: int) -> tuple[list[_Fault], set[str]]:
-        """Return what is wrong, and the kinds and jobs of which nothing can be said."""
+    def _seen(self, reports: Reports | None, now_ms: int) -> _Seen:
         limit_ms = self._limits.stopped_ms
         if reports is None:
-            silent_ms = now_ms - self._answered_ms
-            is_fault = bool(limit_ms) and silent_ms >= limit_ms
-            return ([_Fault("store", "", self._answered_ms)] if is_fault else []), {"stale", "stopped"}
-        stopped = list(self._stopped(reports.workers, now_ms)) if limit_ms else []
-        if any(fault.job == WRITER for fault in stopped):
-            return [fault for fault in stopped if fault.job == WRITER], {"stale", *JOBS} - {WRITER}
-        return [*stopped, *self._stale(reports.pipeline, now_ms)], set()
+            is_fault = bool(limit_ms) and now_ms - self._answered_ms >= limit_ms
+            faults = [_Fault("store", "", self._answered_ms)] if is_fault else []
+            return _Seen(faults, unwell={("store", ""), ("stopped", WRITER)}, is_blind=True)
+        stopped = self._stopped(reports.workers, now_ms)
+        if any(fault.job == WRITER for fault in stopped.faults):
+            writer = [fault for fault in stopped.faults if fault.job == WRITER]
+            return _Seen(writer, stopped.unwell, is_blind=True)
+        stale = self._stale(reports.pipeline, now_ms)
+        return _Seen(stopped.faults + stale.faults, stopped.unwell | stale.unwell)
 
-    def _stopped(self, workers: Iterable[WorkerRow], now_ms: int) -> Iterator[_Fault]:
+    def _stopped(self, workers: Iterable[WorkerRow], now_ms: int) -> _Seen:
         reported: Mapping[str, int] = dict(
             sorted((row.job, row.updated_ms) for row in workers)  # the newest of a job comes last
         )
+        faults, unwell = [], set[_Key]()
         for job in JOBS:
+            last_ms = reported.get(job, 0)
+            if now_ms - last_ms >= SILENT_MS:
+                unwell.add(("stopped", job))
             # Who starts everything at once hears of no outage that was before.
-            since_ms = reported.get(job, 0)
-            if now_ms - max(since_ms, self._began_ms) >= self._limits.stopped_ms:
-                yield _Fault("stopped", job, since_ms or self._began_ms)
+            if self._limits.stopped_ms and now_ms - max(last_ms, self._began_ms) >= self._limits.stopped_ms:
+                faults.append(_Fault("stopped", job, last_ms or self._began_ms))
+        return _Seen(faults, unwell)
 
-    def _stale(self, pipeline: Iterable[PipelineRow], now_ms: int) -> Iterator[_Fault]:
+    def _stale(self, pipeline: Iterable[PipelineRow], now_ms: int) -> _Seen:
         limit_ms = self._limits.stale_ms
-        # Ingest's inputs may lose partitions' owners without a trace; what these two have read is what counts.
+        # Those of ingest may be of partitions that nobody has any more; what these two have read is what counts.
         known = [row for row in pipeline if row.job in {"aggregate", "results"} and row.watermark_ms > 0]
         if not limit_ms or not known:
-            return
+            return _Seen([], set())
         last = min(known, key=lambda row: row.watermark_ms)
-        if now_ms - last.watermark_ms >= limit_ms and now_ms - self._began_ms >= WELL_MS:
-            yield _Fault("stale", last.job, last.watermark_ms, f"{last.input}/{last.partition}")
+        behind_ms = now_ms - last.watermark_ms
+        is_fault = behind_ms >= limit_ms and now_ms - self._began_ms >= WELL_MS
+        fault = _Fault("stale", last.job, last.watermark_ms, f"{last.input}/{last.partition}")
+        # It is over only well below the limit, or it would begin and end again and again.
+        return _Seen([fault] if is_fault else [], {fault.key} if behind_ms >= limit_ms / 2 else set())
