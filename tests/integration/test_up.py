@@ -27,11 +27,11 @@ START_SECONDS = 90.0
 class Up:
     """An ``rtexp up`` in a directory of its own, and the lines that it has written so far."""
 
-    def __init__(self, directory: Path, *, port: int) -> None:
+    def __init__(self, directory: Path, *, port: int, targets: str = "") -> None:
         self.directory = directory
         self.web_port = free_port()
         kafka = f'[kafka]\nbrokers = ["127.0.0.1:{port}"]\npartitions = 2\n'
-        (directory / "rtexp.toml").write_text(f"{kafka}[web]\nport = {self.web_port}\n")
+        (directory / "rtexp.toml").write_text(f"{kafka}[web]\nport = {self.web_port}\n{targets}")
         self._log = directory / "up.log"
         self.process = self._start()
 
@@ -81,7 +81,8 @@ class Up:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    started = Up(tmp_path, port=free_port())
+    target = '[[alerts.targets]]\nname = "here"\nkind = "log"\n'
+    started = Up(tmp_path, port=free_port(), targets=target)
     try:
         yield started
     finally:
@@ -105,7 +106,7 @@ def wait_until_gone(pid: int) -> None:
 
 def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None:
     up.until("running; Ctrl-C stops")
-    assert any("topics: 12, of which 12 are new" in line for line in up.lines)
+    assert any("topics: 14, of which 14 are new" in line for line in up.lines)
     assert (up.directory / "data" / "rtexp.db").exists()
 
     # The pages are there, and say where.
@@ -114,6 +115,9 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
     assert any(line["process"] == "web" and line["level"] == "info" for line in up.told if "level" in line)
     with urlopen(f"{address}health/ready", timeout=START_SECONDS) as answer:
         assert answer.status == 200
+
+    # Alerts are delivered, as a target is set.
+    up.until("targets=['here']")
 
     # A second one in the same directory says who holds it, and touches nothing.
     second = subprocess.run(
@@ -142,7 +146,7 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
     # What it left is no obstacle, and what it made is still there.
     up.again()
     up.until("running; Ctrl-C stops")
-    assert any("topics: 12, of which 0 are new" in line for line in up.lines)
+    assert any("topics: 14, of which 0 are new" in line for line in up.lines)
     assert len(up.broker_pids()) == 1
     assert up.end(signal.SIGINT) == 0
     assert (up.told[-1]["process"], up.told[-1]["event"]) == ("rtexp", "stopped")
@@ -163,6 +167,7 @@ def test_a_kafka_that_answers_is_used_and_left_running(tmp_path: Path, broker: s
         up.until("running; Ctrl-C stops")
         assert any(f"Kafka answers at {broker}" in line for line in up.lines)
         assert not (tmp_path / "data" / "kafka").exists()
+        assert not any(line.startswith("alerts") for line in up.lines), "nobody is to be told"
         assert up.end(signal.SIGTERM) == 0
     finally:
         up.process.kill()

@@ -6,6 +6,7 @@ crash goes on at once.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import structlog
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 ALERTS, CONDITIONS, UNDELIVERED = "alerts", "conditions", "undelivered"
 """Topics, less the prefix. Each has one partition."""
 MAX_RECORDS = 100
+COORDINATOR_SECONDS = 30.0
 
 
 class Read(NamedTuple):
@@ -133,11 +135,12 @@ def group_of(kafka: KafkaSettings, target: str) -> str:
 
 
 async def kept_positions(kafka: KafkaSettings, group: str) -> dict[TopicPartition, Position]:
-    """Return what a group has committed."""
+    """Return what a group has committed; KafkaError or TimeoutError if nobody says."""
     client = AIOKafkaAdminClient(**client_options(kafka))
     try:
         await client.start()
-        offsets = await client.list_consumer_group_offsets(group)
+        async with asyncio.timeout(COORDINATOR_SECONDS):
+            offsets = await _offsets(client, group)
     finally:
         await client.close()
     return {
@@ -145,6 +148,21 @@ async def kept_positions(kafka: KafkaSettings, group: str) -> dict[TopicPartitio
         for tp, kept in offsets.items()
         if kept.offset >= 0
     }
+
+
+async def _offsets(client: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    while True:
+        try:
+            found: Mapping[TopicPartition, OffsetAndMetadata] = await client.list_consumer_group_offsets(
+                group
+            )
+        except KafkaError as exc:
+            # The first group of a new cluster waits for a topic to be made, one of a broker that starts for reading it.
+            if not exc.retriable:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return found
 
 
 async def started(consumer: AIOKafkaConsumer, kafka: KafkaSettings, topics: Iterable[str]) -> None:

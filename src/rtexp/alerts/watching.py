@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 SECONDS = 5.0
 
 
-async def watch_pipeline(
-    watch: Watch, engine: Engine, tell: Callable[[Condition], Awaitable[None]], *, seconds: float = SECONDS
-) -> None:
+async def watch_pipeline(watch: Watch, engine: Engine, tell: Callable[[Condition], Awaitable[None]]) -> None:
     """Watch until cancelled."""
     log: FilteringBoundLogger = structlog.get_logger(__name__)
     is_away = False
@@ -45,7 +43,7 @@ async def watch_pipeline(
         for change in watch.observe(reports, time.time_ns() // 1_000_000):
             log.warning("condition", kind=change.kind, job=change.job, is_over=change.is_over)
             await tell(change)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(SECONDS)
 
 
 def _read(engine: Engine) -> Reports:

@@ -20,7 +20,7 @@ from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_li
 from rtexp.local.lock import AlreadyRunning, directory_lock
 from rtexp.local.story import Story
 from rtexp.local.truth import HOUR_MS, Action, Activation, Rules, Truth
-from rtexp.settings import KafkaSettings, Settings, StoreSettings, WebSettings, load
+from rtexp.settings import AlertSettings, KafkaSettings, Settings, StoreSettings, Target, WebSettings, load
 from rtexp.store.cells import CellRow, upsert_cells
 from rtexp.store.engine import opened, reading, writing
 from rtexp.store.migrate import upgrade
@@ -63,16 +63,18 @@ def test_a_directory_in_which_a_demo_runs_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "rtexp.db").exists()
 
 
-def test_of_the_users_settings_a_demo_takes_the_ports_only(tmp_path: Path) -> None:
+def test_of_the_users_settings_a_demo_takes_ports_and_alerts_only(tmp_path: Path) -> None:
     users = Settings(
         kafka=KafkaSettings(brokers=("kafka.example:9555",), prefix="mine"),
         store=StoreSettings(url="sqlite:////precious.db"),
+        alerts=AlertSettings(targets=(Target(name="ops", kind="slack", url_file=tmp_path / "url"),)),
     )
     settings = demo_settings(users, tmp_path, shares_broker=False)
     assert settings.kafka.brokers == ("127.0.0.1:9555",)
     assert settings.kafka.prefix == "rtexp-demo"
     assert settings.store.url == f"sqlite:///{tmp_path / 'rtexp.db'}"
     assert settings.pipeline.clock == "records"
+    assert settings.alerts == users.alerts, "whoever wants to hear of alerts hears of the demo's"
     assert "mine" not in repr(settings)
     assert load(write_config(settings, tmp_path), {}) == settings
 
