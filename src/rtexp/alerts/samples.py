@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtexp.alerts.timing import Users
-from rtexp.errors import StoreUnavailable
+from rtexp.errors import RtexpError
 from rtexp.store.engine import reading
 from rtexp.store.look_users import read_users
 
@@ -27,7 +28,7 @@ class Samples:
     """The newest answers by period. Only what somebody has asked for lately is read."""
 
     def __init__(self, read: Callable[[set[Period]], Mapping[Period, Users]]) -> None:
-        """``read`` may wait; it raises StoreUnavailable while SQL is away."""
+        """``read`` may wait; it raises RtexpError or SQLAlchemyError while SQL is away."""
         self._read = read
         self._asked: set[Period] = set()
         self._known: Mapping[Period, Users] = {}
@@ -51,8 +52,9 @@ class Samples:
             return
         try:
             self._known = await asyncio.to_thread(self._read, asked)
-        except StoreUnavailable as exc:
-            self._log.warning("store_unavailable", reason=str(exc))
+        except (RtexpError, SQLAlchemyError) as exc:
+            # They wait on; that SQL is away is told by who watches the pipeline.
+            self._log.warning("store_unavailable", reason=type(exc).__name__)
             self._asked |= asked
 
 

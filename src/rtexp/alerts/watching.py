@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtexp.alerts.watch import Reports, Watch
-from rtexp.errors import StoreUnavailable
+from rtexp.errors import RtexpError
 from rtexp.store.engine import reading
 from rtexp.store.operations import read_pipeline, read_workers
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from rtexp.records.conditions import Condition
 
-SECONDS = 5.0
+SECONDS = 10.0
 
 
 async def watch_pipeline(watch: Watch, engine: Engine, tell: Callable[[Condition], Awaitable[None]]) -> None:
@@ -35,15 +36,21 @@ async def watch_pipeline(watch: Watch, engine: Engine, tell: Callable[[Condition
         try:
             reports = await asyncio.to_thread(_read, engine)
             is_away = False
-        except StoreUnavailable as exc:
+        except (RtexpError, SQLAlchemyError) as exc:
+            # Whatever it is, tables that aren't there or a file that is none: it is told of, and delivery goes on.
             reports = None
             if not is_away:
-                log.warning("store_unavailable", reason=str(exc))
+                log.warning("store_unavailable", reason=_reason(exc))
             is_away = True
         for change in watch.observe(reports, time.time_ns() // 1_000_000):
             log.warning("condition", kind=change.kind, job=change.job, is_over=change.is_over)
             await tell(change)
         await asyncio.sleep(SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    # What the database's library says may hold the login.
+    return str(error) if isinstance(error, RtexpError) else type(error).__name__
 
 
 def _read(engine: Engine) -> Reports:

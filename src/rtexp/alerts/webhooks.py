@@ -62,7 +62,7 @@ class WebhookSender:
             return Later(_told(exc))
 
     async def close(self) -> None:
-        """Close the connections that were kept."""
+        """Close what is open."""
         if self._session is not None:
             await self._session.close()
 
@@ -74,7 +74,8 @@ class WebhookSender:
                 raise ConfigError(f"ca_file: {self._ca_file} can't be read as certificates") from exc
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
-                connector=aiohttp.TCPConnector(ssl=context),
+                # Alerts are rare: a connection that was kept would most often be one that the other end has closed.
+                connector=aiohttp.TCPConnector(ssl=context, force_close=True),
                 # A receiver may set what it likes: nothing of it is sent to it again.
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
