@@ -122,8 +122,16 @@ def test_counts_that_hover_around_the_limit_are_no_storm() -> None:
     story = Story()
     story.go_on(700, watermark_ms=BEGAN)
     for _ in range(20):
-        assert story.go_on(60, watermark_ms=story.now_ms - 9 * MINUTE) == []
+        assert story.go_on(100, watermark_ms=story.now_ms - 8 * MINUTE) == []
         assert story.go_on(60, watermark_ms=story.now_ms - 11 * MINUTE) == []
+
+
+def test_counts_that_nobody_reports_are_not_up_to_date() -> None:
+    story = Story()
+    story.go_on(700, watermark_ms=BEGAN)
+    silent = dict.fromkeys(JOBS, story.now_ms)
+    told = story.go_on(600, silent, watermark_ms=BEGAN)
+    assert [one[:3] for one in told] == [("stopped", "results", False)]
 
 
 def test_that_another_partition_is_furthest_behind_is_no_news() -> None:
