@@ -117,7 +117,7 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
         assert answer.status == 200
 
     # Alerts are delivered, as a target is set.
-    up.until("targets=['here']")
+    up.until('"event":"delivering"')
 
     # A second one in the same directory says who holds it, and touches nothing.
     second = subprocess.run(

@@ -75,7 +75,6 @@ class KafkaFeed:
 
     async def __aenter__(self) -> Self:
         await started(self._consumer, self._kafka, (tp.topic for tp in self._tps.values()))
-        self._consumer.assign(list(self._tps.values()))
         return self
 
     async def __aexit__(
@@ -91,12 +90,14 @@ class KafkaFeed:
             ends = await self._consumer.end_offsets(list(self._names))
         except (KafkaError, TimeoutError) as exc:
             raise unanswered(self._kafka, exc) from exc
-        found = {}
+        # Assigned only now, and sought at once: the client would look for a start of its own.
+        self._consumer.assign(list(self._names))
+        found, new = {}, []
         for name, tp in self._tps.items():
             position = kept.get(tp)
             if position is None:
                 position = Position(ends[tp])
-                await self.commit(name, position)
+                new.append(name)
             elif not starts[tp] <= position.offset <= ends[tp]:
                 self._log.warning(
                     "position_gone", topic=tp.topic, position=position.offset, begins_at=starts[tp]
@@ -104,6 +105,8 @@ class KafkaFeed:
                 position = Position(starts[tp])
             self._consumer.seek(tp, position.offset)
             found[name] = position
+        for name in new:
+            await self.commit(name, found[name])
         return found
 
     async def read(self, wait_seconds: float) -> Iterable[Read]:

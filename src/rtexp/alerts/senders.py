@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,7 +38,8 @@ class LogSender:
 
     async def send(self, notice: Notice) -> Outcome:
         """Write one."""
-        self._log.warning(
+        self._log.log(
+            logging.ERROR if notice.is_critical else logging.WARNING,
             "alert",
             id=notice.id,
             kind=notice.kind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from rtexp.commands.text_table import iso_time, printable, text_table
 from rtexp.errors import RtexpError, UsageError
 from rtexp.local.lock import directory_lock
 from rtexp.local.signals import run_until_signalled
+from rtexp.logs import Setup, secrets_of
 
 if TYPE_CHECKING:
     from rtexp.alerts.outcomes import Outcome
@@ -48,6 +50,7 @@ def run(context: Context) -> None:
     """
     settings = context.settings
     _some_targets(settings, None)
+    Setup(settings.log, secrets_of(settings, os.environ)).begin()
     # Two on one machine would send everything twice.
     with directory_lock(settings.data.directory / "alerts"):
         asyncio.run(run_until_signalled(deliver(settings), on_signal=lambda: None))

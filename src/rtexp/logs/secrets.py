@@ -23,7 +23,13 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> frozenset[str]
     with suppress(ValueError):
         raw = urlsplit(settings.store.url).password or ""
         found |= {raw, unquote(raw)}
-    for path in (settings.store.password_file, settings.kafka.password_file, settings.web.token_file):
+    alerts = [path for target in settings.alerts.targets for path in (target.url_file, target.password_file)]
+    for path in (
+        settings.store.password_file,
+        settings.kafka.password_file,
+        settings.web.token_file,
+        *alerts,
+    ):
         if path is not None:
             found.add(_content(path))
     return frozenset(text for text in found if len(text) >= LEAST_CHARACTERS)

@@ -16,7 +16,7 @@ import structlog
 
 from rtexp.logs import configure, is_json, secrets_of
 from rtexp.logs.fields import MOST_CHARACTERS, Cleaned
-from rtexp.settings import LogSettings, Settings, StoreSettings, WebSettings
+from rtexp.settings import AlertSettings, LogSettings, Settings, StoreSettings, Target, WebSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,12 +250,17 @@ thread.join()
 
 def test_the_secrets_of_a_configuration_are_those_of_files_url_and_environment(tmp_path: Path) -> None:
     (tmp_path / "web").write_text("web-token-of-16+\n")
+    (tmp_path / "hook").write_text("https://hooks.example/x\n")
+    target = Target(name="ops", kind="slack", url_file=tmp_path / "hook")
     settings = Settings(
+        alerts=AlertSettings(targets=(target,)),
         store=StoreSettings(url="mysql+pymysql://me:p%40ssword@db/rtexp"),
         web=WebSettings(token_file=tmp_path / "web"),
     )
     found = secrets_of(settings, {"RTEXP_WEB_TOKEN": "from-the-environment"})
-    assert found == {"p%40ssword", "p@ssword", "web-token-of-16+", "from-the-environment"}
+    assert found == {
+        *("p%40ssword", "p@ssword", "web-token-of-16+", "from-the-environment", "https://hooks.example/x")
+    }
 
 
 def test_secrets_that_cannot_be_read_or_are_words_are_no_reason_to_fail(tmp_path: Path) -> None:
