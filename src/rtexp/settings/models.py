@@ -364,6 +364,8 @@ class WebSettings(_Group):
     """Holds what others must send; needed where ``host`` isn't a loopback address."""
     base_path: Annotated[str, AfterValidator(_base_path)] = ""
     """Where a proxy has put the pages, such as /rtexp."""
+    most_streams: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """How many open pages are kept up to date at once."""
     trusted_proxies: Annotated[
         tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), AfterValidator(_distinct)
     ] = ()

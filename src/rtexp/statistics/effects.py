@@ -124,7 +124,7 @@ def _propensity(control: Counts, treatment: Counts) -> Effect | Undefined:
 def _volume(control: Counts, treatment: Counts) -> Effect | Undefined:
     if min(control.n, treatment.n) < _USERS_FOR_VARIANCE:
         return Undefined(Reason.GROUP_TOO_SMALL)
-    variance_control, variance_treatment = _variance_of_mean(control), _variance_of_mean(treatment)
+    variance_control, variance_treatment = variance_of_mean(control), variance_of_mean(treatment)
     variance = variance_control + variance_treatment
     if variance == 0:
         return Undefined(Reason.ZERO_VARIANCE)
@@ -148,7 +148,7 @@ def _volume(control: Counts, treatment: Counts) -> Effect | Undefined:
     )
 
 
-def _variance_of_mean(counts: Counts) -> float:
+def variance_of_mean(counts: Counts) -> float:
     """Return the variance of actions per user over n, in (actions per user) squared; n >= 2."""
     n = counts.n
     # Subtracted in whole numbers: as floats both terms could agree in every digit.

@@ -64,7 +64,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     # SQLite's transactions see one moment by themselves, and can't be asked for it in these words.
     options = {"isolation_level": "REPEATABLE READ"} if mysql.is_mysql(engine.dialect) else {}
     with (
-        _available(engine),
+        available(engine),
         engine.connect().execution_options(**options) as connection,
         connection.begin(),
     ):
@@ -80,7 +80,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     commit was lost, perhaps all of it. So write what may be written twice.
     """
     with (
-        _available(engine),
+        available(engine),
         engine.connect().execution_options(rtexp_writes=True) as connection,
         connection.begin(),
     ):
@@ -93,7 +93,7 @@ def writing_alone(engine: Engine) -> Iterator[Connection]:
 
     For the few writes that rest on reads: definitions, and the form of tables.
     """
-    with _available(engine), engine.connect().execution_options(rtexp_writes=True) as connection:
+    with available(engine), engine.connect().execution_options(rtexp_writes=True) as connection:
         # SQLite has one writer at a time anyway.
         alone = (
             mysql.named_lock(connection, _LOCK_SECONDS) if mysql.is_mysql(engine.dialect) else nullcontext()
@@ -103,7 +103,8 @@ def writing_alone(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _available(engine: Engine) -> Iterator[None]:
+def available(engine: Engine) -> Iterator[None]:
+    """Turn what a driver raises into StoreUnavailable, or what else it means."""
     try:
         yield
     except exc.TimeoutError as error:

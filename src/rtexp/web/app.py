@@ -6,15 +6,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from rtexp.metrics.requests import CountedRequests, NotedRoute, RequestMetrics
+from rtexp.store.changes import Changes
 from rtexp.store.engine import make_engine
-from rtexp.web import api, health, metrics, operations, pages, state, state_page, tables
+from rtexp.web import api, curves, events, health, metrics, operations, pages, state, state_page, tables
 from rtexp.web.access import Gate, HostCheck
 from rtexp.web.description import describe
 from rtexp.web.faults import Faults
+from rtexp.web.feed import Feed
 from rtexp.web.headers import SafeHeaders
+from rtexp.web.inside import Pages
 from rtexp.web.methods import HeadAsGet
 from rtexp.web.names import EncodedPaths
 from rtexp.web.state_tables import StateTables
@@ -56,6 +60,7 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.feed.stop()
         engine.dispose()
 
     app = _App(
@@ -71,11 +76,14 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     metrics.hold(app, engine, requests)
     app.state.state_tables = StateTables(settings, WorkerClient(token, WORKER_SECONDS))
     app.state.needs_token = token is not None
+    app.state.feed = Feed(Pages(app).get, Changes(engine), most=settings.web.most_streams)
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.include_router(api.routes)
     app.include_router(tables.routes, prefix=api.PREFIX)
     app.include_router(operations.routes, prefix=api.PREFIX)
+    app.include_router(curves.routes, prefix=api.PREFIX)
+    app.include_router(events.routes, prefix=api.PREFIX)
     app.include_router(pages.routes)
     app.include_router(state_page.routes)
     # The last one added is the first to see a request.
@@ -89,5 +97,6 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.web.trusted_proxies))
     app.add_middleware(EncodedPaths, base_path=base_path)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(GZipMiddleware, compresslevel=6)  # leaves event streams as they are
     app.add_middleware(CountedRequests, metrics=requests)
     return app

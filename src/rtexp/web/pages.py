@@ -47,7 +47,7 @@ class Site:
         self._templates.globals |= {
             "base": base_path,
             "api": f"{base_path}{PREFIX}",
-            "style": f"{base_path}/static/{self.assets.path('style.css')}",
+            "static": lambda name: f"{base_path}/static/{self.assets.path(name)}",
             "in_path": in_path,
             "figures": figures,
             "words": words,

@@ -148,6 +148,45 @@ class ExperimentAnswer(BaseModel):
     periods: list[JudgedPeriod]
 
 
+class GroupCurve(BaseModel):
+    """One group's increments, an entry a bucket, and the half width of the band around its mean."""
+
+    group_name: str
+    control: bool
+    exposures: list[int]
+    actors: list[int]
+    volume: list[int]
+    half_width: list[float | None] = Field(description="To 4 digits, of the mean since the period's start.")
+
+
+class LookCurve(BaseModel):
+    """All looks at one treatment, an entry a look; z and boundary to 4 digits."""
+
+    group_name: str
+    role: str
+    method: str
+    look: list[int]
+    offset_ms: list[int] = Field(description="When it was due, in ms since `origin_ms`.")
+    z: list[float | None]
+    boundary: list[float | None]
+    level: float | None = Field(description="At which the newest boundary stands.")
+    first_crossed: int | None = Field(description="The first look that crossed.")
+
+
+class CurvesAnswer(BaseModel):
+    """One event and metric through a period."""
+
+    experiment: str
+    event: str
+    metric: str
+    period_start_ms: int | None = Field(description="Null as long as there are no cells.")
+    period_end_ms: int | None
+    origin_ms: int = Field(description="Start of the first bucket, ms since 1970.")
+    bucket_ms: int
+    groups: list[GroupCurve]
+    looks: list[LookCurve]
+
+
 class ProblemAnswer(BaseModel):
     """What went wrong (RFC 9457); ``code`` is stable, ``detail`` is for people."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import resource
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
@@ -16,11 +17,15 @@ from rtexp.web.patience import PatientProtocol, forget_the_dead
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fastapi import FastAPI
+
     from rtexp.settings import Settings, WebSettings
 
 _IDLE_SECONDS = 15
 """A connection on which no request follows for so long is closed; before the first one see `patience`."""
-_MOST_CONNECTIONS = 2_000
+_MORE_CONNECTIONS = 1_000
+"""Than there may be event streams."""
+_OTHER_FILES = 100
 _MOST_HEAD_BYTES = 16_384
 """Of a request's line and headers that one waits for; what comes at once may have 256 KiB."""
 _GRACE_SECONDS = 10
@@ -36,9 +41,27 @@ def serve(settings: Settings, environ: Mapping[str, str], *, say: Callable[[str]
     # What is loaded now stays: a full collection would look through all of it, and keep a request waiting for 80 ms.
     gc.collect()
     gc.freeze()
+    _allow_files(web.most_streams + _MORE_CONNECTIONS + _OTHER_FILES)
     with listening(web) as bound:
         say(f"pages at {address_of(web, bound.getsockname()[1])}")
-        uvicorn.Server(config).run(sockets=[bound])
+        _Server(config).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Ends event streams first: it waits for what is being answered, and they would never end by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = cast("FastAPI", self.config.app)
+        app.state.feed.close()
+        await super().shutdown(sockets)
+
+
+def _allow_files(number: int) -> None:
+    """Ask the system for so many open files, each connection being one; often it gives 1,024 unless asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def configured(settings: Settings, *, token: str | None) -> uvicorn.Config:
@@ -56,7 +79,7 @@ def configured(settings: Settings, *, token: str | None) -> uvicorn.Config:
         proxy_headers=False,  # the application believes those of trusted proxies
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=settings.web.most_streams + _MORE_CONNECTIONS,
     )
 
 

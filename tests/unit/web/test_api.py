@@ -347,7 +347,7 @@ def test_the_openapi_document_names_every_route_of_the_api(site: Site) -> None:
     one = "/api/v1/experiments/{name}"
     assert {
         *("/api/v1/experiments", "/api/v1/verdicts", one),
-        *(f"{one}/{table}" for table in ("cells", "uniques", "looks", "verdicts", "plans")),
+        *(f"{one}/{table}" for table in ("cells", "uniques", "looks", "verdicts", "plans", "curves")),
         *(f"/api/v1/{table}" for table in ("pipeline", "workers", "counters", "freshness")),
     } <= set(document["paths"])
 

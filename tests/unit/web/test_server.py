@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 from tests.unit.store.databases import SqliteFile, open_database
 from tests.unit.web.servers import PATIENCE_SECONDS, Server, environ, serving
+from tests.unit.web.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,18 @@ def test_it_serves_at_the_address_that_it_says_until_it_is_told_to_end(server: S
         assert "No experiments yet" in answer.read().decode()
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+
+
+def test_open_streams_do_not_keep_it_from_ending(server: Server) -> None:
+    stream = Stream(("127.0.0.1", server.port))
+    stream.next_of("snapshot")
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    while stream.next() is not None:
+        pass
+    stream.close()
+    server.process.wait(PATIENCE_SECONDS)
+    assert time.monotonic() - began < 5
 
 
 def refused(directory: Path, **settings: str) -> str:
