@@ -20,8 +20,8 @@ PYTEST := $(BIN)/python -m pytest
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: help setup venv kafka mariadb demo test check lint types imports unit properties integration fault-run servers faults \
-	bench bench-peers soak simulate format lock clean
+.PHONY: help setup venv kafka mariadb chromium demo test check lint types imports unit properties integration browser \
+	fault-run servers faults bench bench-peers soak simulate format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,20 +37,24 @@ kafka:
 mariadb:
 	@scripts/setup.sh mariadb
 
+chromium:
+	@scripts/setup.sh chromium
+
 demo: setup ## Run everything on this machine on generated events (SECONDS=60: end by itself and compare with the truth)
 	@$(BIN)/rtexp demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: unit properties servers ## Run every ring of tests, one fault run included
 
 # Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass.
-servers: setup mariadb ## Run both rings that need servers, in three parts side by side
+servers: setup mariadb chromium ## Run the rings that need servers, in four parts side by side
 	@said=$$(mktemp -d); failed=0; running=(); \
 	start() { $(PYTEST) "$${@:2}" >"$$said/$$1" 2>&1 & running+=($$!); }; \
 	start faults tests/faults --timeout 600; \
+	start browser tests/browser --timeout 120; \
 	start pipeline tests/integration/test_pipeline.py --timeout 300; \
 	$(PYTEST) tests/integration --ignore tests/integration/test_pipeline.py --timeout 300 || failed=1; \
 	for part in "$${running[@]}"; do wait "$$part" || failed=1; done; \
-	cat "$$said/pipeline" "$$said/faults"; rm -rf "$$said"; exit $$failed
+	cat "$$said/browser" "$$said/pipeline" "$$said/faults"; rm -rf "$$said"; exit $$failed
 
 check: lint types imports unit properties ## Run what needs no server: lint, types, import contracts, unit, properties
 
@@ -72,6 +76,9 @@ properties: venv ## Test laws on generated input
 
 integration: setup mariadb ## Test against a real broker and a real MariaDB, which the tests start
 	@$(PYTEST) tests/integration --timeout 300
+
+browser: venv chromium ## Test the pages in a real Chromium
+	@$(PYTEST) tests/browser --timeout 120
 
 fault-run: setup ## One run of random faults, and scripted runs of deliberately broken engines
 	@$(PYTEST) tests/faults --timeout 600

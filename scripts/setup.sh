@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make .venv from the pinned requirements, fetch Apache Kafka, and find a MariaDB for the tests. Quick when nothing
-# changed, safe to repeat and to interrupt: a stamp is written last, and names the content that it stands for.
-# Usage: scripts/setup.sh [venv] [kafka] [mariadb]     PYTHON=… chooses the interpreter
+# Make .venv from the pinned requirements, fetch Apache Kafka, and find a MariaDB and a Chromium for the tests. Quick when
+# nothing changed, safe to repeat and to interrupt: a stamp is written last, and names the content that it stands for.
+# Usage: scripts/setup.sh [venv] [kafka] [mariadb] [chromium]     PYTHON=… chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=$PWD
@@ -125,10 +125,18 @@ setup_mariadb() {
 and mariadb-client-core), or name a server to test on: RTEXP_TEST_SQL=mysql+pymysql://root:…@127.0.0.1:3306"
 }
 
+# The tests open the pages in it. Playwright would fetch a browser of its own from elsewhere; any Chromium does.
+setup_chromium() {
+  have_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
+    command -v google-chrome >/dev/null; }
+  have_chromium || apt_install --no-remove chromium || true
+  have_chromium || die "the tests open the pages in Chromium: install it (Debian: chromium)"
+}
+
 [ $# -gt 0 ] || set -- venv kafka
 for part in "$@"; do
   case $part in
-    venv | kafka | mariadb) "setup_$part" ;;
-    *) die "no such part: $part (venv, kafka, mariadb)" ;;
+    venv | kafka | mariadb | chromium) "setup_$part" ;;
+    *) die "no such part: $part (venv, kafka, mariadb, chromium)" ;;
   esac
 done

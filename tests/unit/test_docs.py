@@ -31,7 +31,7 @@ PAGES = [
 COMPOSE = ROOT / "compose.yaml"
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-INNER_TARGETS = {"venv", "kafka", "mariadb"}
+INNER_TARGETS = {"venv", "kafka", "mariadb", "chromium"}
 """Parts of `setup` and `integration`, which nobody needs to type."""
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)

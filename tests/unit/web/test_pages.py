@@ -210,7 +210,7 @@ def test_nothing_is_run_and_nothing_comes_from_elsewhere(filled: Site, path: str
 
 
 def test_the_style_is_kept_for_good_under_its_hash(filled: Site) -> None:
-    (style,) = [a["href"] or "" for tag, a in page(filled, "/").tags if tag == "link"]
+    (style,) = [a["href"] or "" for _, a in page(filled, "/").tags if a.get("rel") == "stylesheet"]
     answer = filled.client.get(style)
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-type"] == "text/css; charset=utf-8"

@@ -1,0 +1,89 @@
+"""Every page in light, dark and on phones: whole, at peace with the console, and for everybody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.browser.tabs import AXE, open_tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from tests.browser.servers import WebProcess
+
+PAGES = {
+    "overview": "/",
+    "gain": "/experiments/new-feed",
+    "harm": "/experiments/pin-closeup-v3",
+    "blocked": "/experiments/checkout-copy",
+    "guardrail": "/experiments/quiet-hours",
+    "collecting": "/experiments/empty-state-art",
+    "final": "/experiments/share-sheet",
+    "too little": "/experiments/gift-cards",
+    "unknown": "/experiments/nobody",
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_no_fault_and_excludes_nobody(
+    browser: Browser, site: WebProcess, page: str, way: str
+) -> None:
+    with open_tab(browser, site.address, **WAYS[way]) as tab:
+        tab.open(PAGES[page])
+        assert tab.violations() == []
+        # Chromium itself reports the 404 that was asked for.
+        assert [fault for fault in tab.faults if page != "unknown" or "404" not in fault] == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 720, 1080])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_never_scrolls_sideways(browser: Browser, site: WebProcess, page: str, width: int) -> None:
+    with open_tab(browser, site.address, viewport={"width": width, "height": 800}) as tab:
+        wide = tab.open(PAGES[page]).evaluate("document.documentElement.scrollWidth")
+        assert wide <= width
+
+
+def test_without_scripts_every_table_and_sentence_stays(browser: Browser, site: WebProcess) -> None:
+    texts = []
+    for able in (True, False):
+        with open_tab(browser, site.address, java_script_enabled=able) as tab:
+            for path in (PAGES["overview"], PAGES["gain"]):
+                page = tab.open(path)
+                tables = page.locator("table:visible")
+                texts.append([page.locator("h1").inner_text(), *tables.all_inner_texts()])
+    assert texts[:2] == texts[2:]
+    assert all(len(found) > 1 for found in texts)
+
+
+def test_the_overview_can_be_walked_with_the_keyboard_alone(browser: Browser, site: WebProcess) -> None:
+    with open_tab(browser, site.address) as tab:
+        page = tab.open("/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+        page.keyboard.press("Enter")
+        assert page.evaluate("location.hash") == "#main"
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if "/experiments/" in (page.evaluate("document.activeElement.href || ''")):
+                break
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", "what has the focus is to be seen"
+        name = page.evaluate("document.activeElement.textContent").strip()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/experiments/*")
+        assert name in page.title()
+
+
+def test_vendored_files_are_what_the_manifest_says() -> None:
+    listed = json.loads(AXE.with_name("manifest.json").read_text(encoding="utf-8"))
+    assert {each["file"] for each in listed} == {path.name for path in AXE.parent.glob("*.js")}
+    for each in listed:
+        assert hashlib.sha256(AXE.with_name(each["file"]).read_bytes()).hexdigest() == each["sha256"]
