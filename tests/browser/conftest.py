@@ -44,6 +44,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     with web_process(tmp_path_factory.mktemp("site")) as process:
         with open_database(process.database) as engine:
             fill(engine, SAMPLES, now_ms=now_ms)
-            fill_operations(engine, watermark_ms=now_ms - 78_000, now_ms=now_ms)
+            fill_operations(engine, watermark_ms=now_ms - 31_000, now_ms=now_ms)
         process.start()
         yield process

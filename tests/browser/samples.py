@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.browser.simulated import Behaviour, Sample, simulate
 
+from rtexp.records import partials
 from rtexp.settings import PipelineSettings
 from rtexp.statistics.plans import Guardrail
 from rtexp.store.cells import upsert_cells
@@ -98,7 +99,6 @@ SAMPLES: Sequence[Sample] = (
     _of("dark-header", "control, on", 75, 50_000, ("click", Behaviour(0.45, -0.004))),
     _of("gift-cards", "control, on", 100, 2_310, ("purchase", Behaviour(0.011, 0))),
 )
-PARTITIONS = 4
 
 
 def fill(engine: Engine, samples: Sequence[Sample], *, now_ms: int) -> None:
@@ -127,14 +127,15 @@ def fill_operations(engine: Engine, *, watermark_ms: int, now_ms: int) -> None:
             [
                 PipelineRow(job, topic, partition, "w-1", 1000, 0, watermark_ms, 0, 0, 0, now_ms)
                 for job, topic in inputs
-                for partition in range(PARTITIONS)
+                for partition in range(partials.PARTITIONS)
             ],
         )
         minute_ms = now_ms // 60_000 * 60_000 - 600_000
         upsert_counters(
             connection,
             [
-                CounterRow("aggregate", -1, "actions/malformed", minute_ms, 12, 12),
-                CounterRow("aggregate", -1, "actions/capped", minute_ms, 41, 41),
+                CounterRow("aggregate", 0, "actions/invalid-json", minute_ms, 12, 12),
+                CounterRow("ingest", -1, "actions/read", minute_ms, 400_000, 400_000),
+                CounterRow("aggregate", 0, "actions/capped", minute_ms, 41, 41),
             ],
         )

@@ -54,6 +54,14 @@ def stored_plans(connection: Connection, keys: Iterable[tuple[str, int]]) -> lis
     return [StoredPlan(*row) for row in connection.execute(statement)]
 
 
+def planned_periods(connection: Connection) -> dict[str, list[int]]:
+    """Return the starts in ms of the periods that have a plan, by experiment."""
+    starts: dict[str, list[int]] = {}
+    for name, start_ms in connection.execute(select(plans.c.experiment, plans.c.period_start_ms)):
+        starts.setdefault(name, []).append(start_ms)
+    return starts
+
+
 def read_plans(connection: Connection, *, experiment: str) -> list[StoredPlan]:
     """Return the plans of all periods of one experiment, in order of time."""
     statement = select(plans).where(plans.c.experiment == experiment).order_by(plans.c.period_start_ms)

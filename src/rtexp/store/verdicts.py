@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 def plans_of(connection: Connection, rows: Iterable[LookRow]) -> dict[tuple[str, int], Plan]:
     """Return the plans of the looks' periods by (experiment, period_start_ms), those that can be read."""
-    keys = sorted({(row.experiment, row.period_start_ms) for row in rows})
+    return plans_at(connection, sorted({(row.experiment, row.period_start_ms) for row in rows}))
+
+
+def plans_at(connection: Connection, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Plan]:
+    """Return the plans of these (experiment, period_start_ms), those that there are and that can be read."""
     plans = {}
     for stored in stored_plans(connection, keys):
         try:

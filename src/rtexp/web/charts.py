@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from rtexp.web import figures
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -29,6 +31,11 @@ class Chart(NamedTuple):
     evidence: str
     upper: str
     lower: str
+    beyond: Sequence[str]
+    """Areas in which z would have crossed."""
+    newest: tuple[float, float, str]
+    """The last z drawn: where, and its number."""
+    ramps: Sequence[float]
     crossings: Sequence[tuple[float, float]]
     hours: Sequence[Tick]
     levels: Sequence[Tick]
@@ -40,8 +47,10 @@ class Chart(NamedTuple):
     bottom: int = HEIGHT - BOTTOM
 
 
-def evidence(rows: Sequence[LookRow], *, period: tuple[int, int]) -> Chart | None:
+def evidence(rows: Sequence[LookRow], *, period: tuple[int, int], ramps: Sequence[int] = ()) -> Chart | None:
     """Return z and boundary of a comparison's looks in order of time; None where none has a z.
+
+    ``ramps`` are times in ms, drawn as lines.
 
     A look without z or boundary leaves a gap, as nothing is known there.
     """
@@ -59,21 +68,42 @@ def evidence(rows: Sequence[LookRow], *, period: tuple[int, int]) -> Chart | Non
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - shown / most) / 2, 1)
 
     bounds = [(x(row.scheduled_ms), row.boundary) for row in rows]
+    one_sided = rows[0].role == "guardrail"  # its z points towards harm, and only there is a boundary
+    sides = [1] if one_sided else [1, -1]
+    newest = [row for row in rows if row.z is not None][-1]
     step_h = max((end_ms - start_ms) // 3_600_000 // 6, 1)
     return Chart(
         _path((x(row.scheduled_ms), None if row.z is None else y(row.z)) for row in rows),
         _path((at, None if bound is None else y(bound)) for at, bound in bounds),
-        # A guardrail's z points towards harm, and only there is a boundary.
-        ""
-        if rows[0].role == "guardrail"
-        else _path((at, None if bound is None else y(-bound)) for at, bound in bounds),
+        "" if one_sided else _path((at, None if bound is None else y(-bound)) for at, bound in bounds),
+        [
+            _area([(at, y(side * bound)) for at, bound in bounds if bound is not None], y(side * most))
+            for side in sides
+        ],
+        (x(newest.scheduled_ms), y(newest.z or 0.0), figures.z(newest.z)),
+        [x(at_ms) for at_ms in ramps if start_ms <= at_ms < end_ms],
         [(x(row.scheduled_ms), y(row.z)) for row in rows if row.crossed and row.z is not None][:1],
         [
             Tick(x(start_ms + hour * 3_600_000), str(hour))
             for hour in range(0, (end_ms - start_ms) // 3_600_000 + 1, step_h)
         ],
-        [Tick(y(level), f"{level:+d}".replace("-", "\N{MINUS SIGN}")) for level in (-2, 2)]
-        + [Tick(y(0), "0")],
+        [
+            Tick(y(level), f"{level:+d}".replace("-", figures.MINUS) if level else "0")
+            for level in (-4, -2, 0, 2, 4)
+            if abs(level) < most
+        ],
+    )
+
+
+def _area(points: Sequence[tuple[float, float]], edge: float) -> str:
+    """Return the d of what lies between a line and an edge of the chart; empty without points."""
+    if not points:
+        return ""
+    (first, _), (last, _) = points[0], points[-1]
+    return (
+        f"M{first:g} {edge:g}"
+        + "".join(f"L{at:g} {value:g}" for at, value in points)
+        + f"L{last:g} {edge:g}z"
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 NONE = "\N{EN DASH}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAST_P = 0.0001
-_MINUS = "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 
 def count(value: float | None) -> str:
@@ -55,20 +55,21 @@ def interval(low: float | None, high: float | None) -> str:
 
 def _signed(percent: float) -> str:
     text = f"{percent:+.1f}"
-    return "0.0" if text in {"+0.0", "-0.0"} else text.replace("-", _MINUS)
+    return "0.0" if text in {"+0.0", "-0.0"} else text.replace("-", MINUS)
 
 
 def p(value: float | None) -> str:
-    """Return a probability with two digits.
+    """Return a probability, with more digits the smaller it is.
 
-    >>> [p(x) for x in (0.0031, 0.026, 0.48, 0.00002, 1.0, None)]
-    ['0.0031', '0.026', '0.48', '<0.0001', '1.00', '\u2013']
+    >>> [p(x) for x in (0.0031, 0.001, 0.026, 0.48, 0.00002, 1.0, None)]
+    ['0.0031', '0.0010', '0.026', '0.48', '<0.0001', '1.00', '\u2013']
     """
     if value is None:
         return NONE
     if value < _LEAST_P:
         return f"<{_LEAST_P}"
-    return "1.00" if value > 0.995 else f"{value:.2g}"  # noqa: PLR2004 - where two digits round up
+    digits = 4 if value < 0.00995 else 3 if value < 0.0995 else 2  # noqa: PLR2004 - where a digit rounds up
+    return f"{value:.{digits}f}"
 
 
 def z(value: float | None) -> str:
@@ -77,7 +78,7 @@ def z(value: float | None) -> str:
     >>> z(-3.349)
     '\u22123.35'
     """
-    return NONE if value is None else f"{value:.2f}".replace("-", _MINUS)
+    return NONE if value is None else f"{value:.2f}".replace("-", MINUS)
 
 
 def time(at_ms: int) -> str:
@@ -86,10 +87,7 @@ def time(at_ms: int) -> str:
     >>> time(1_700_000_000_000)
     '2023-11-14 22:13'
     """
-    try:
-        return f"{_EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%d %H:%M}"
-    except OverflowError:
-        return f"{at_ms} ms"
+    return _said(at_ms, "%Y-%m-%d %H:%M")
 
 
 def hours(ms: int) -> str:
@@ -148,3 +146,55 @@ def size(value: float | None) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def iso(at_ms: int) -> str:
+    """Return a time in UTC as ISO 8601, for programs.
+
+    >>> iso(1_700_000_000_000)
+    '2023-11-14T22:13:20Z'
+    """
+    return _said(at_ms, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def when(at_ms: int, now_ms: int) -> str:
+    """Return a time in UTC as short as can be: today's without the day, this year's without the year.
+
+    >>> [when(at, 1_700_000_000_000) for at in (1_699_999_940_000, 1_699_900_000_000, 1_600_000_000_000)]
+    ['22:12', 'Nov 13, 18:26', '2020-09-13 12:26']
+    """
+    for same, form in (("%Y-%m-%d", "%H:%M"), ("%Y", "%b %d, %H:%M")):
+        if _said(at_ms, same) == _said(now_ms, same):
+            return _said(at_ms, form)
+    return time(at_ms)
+
+
+def clock(at_ms: int, now_ms: int) -> str:
+    """Return a time in UTC to the second; with its day where that isn't today.
+
+    >>> clock(1_700_000_000_000, 1_700_000_031_000), clock(1_699_900_000_000, 1_700_000_000_000)
+    ('22:13:20', '2023-11-13 18:26:40')
+    """
+    today = _said(at_ms, "%Y-%m-%d") == _said(now_ms, "%Y-%m-%d")
+    return _said(at_ms, "%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def about(ms: int) -> str:
+    """Return a duration as people say it, in one unit.
+
+    >>> [about(ms) for ms in (78_000, 600_000, 9_000_000, 400_000_000)]
+    ['78 s', '10 min', '2.5 h', '4.6 days']
+    """
+    seconds = ms / 1000
+    for most, unit, size in ((100, "s", 1), (6000, "min", 60)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}"
+    hours_ = seconds / 3600
+    return f"{hours_:.1f} h" if hours_ < 72 else f"{hours_ / 24:.1f} days"  # noqa: PLR2004 - a period
+
+
+def _said(at_ms: int, form: str) -> str:
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=at_ms):{form}}"
+    except OverflowError:
+        return f"{at_ms} ms"

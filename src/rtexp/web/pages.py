@@ -11,22 +11,25 @@ from starlette.responses import HTMLResponse, Response
 
 from rtexp.store.engine import reading
 from rtexp.store.metadata import experiment_names
+from rtexp.store.operations import read_pipeline
 from rtexp.store.views import find_view
-from rtexp.web import figures, words
+from rtexp.web import beliefs, facts, figures, marks, state, words
+from rtexp.web.activity import missed
 from rtexp.web.api import PREFIX
 from rtexp.web.assets import FOR_GOOD, Assets
 from rtexp.web.details import Choice, read_details
 from rtexp.web.names import ONE, in_path
 from rtexp.web.problems import Problem, unknown_experiment
+from rtexp.web.progress import progress, read_progress
 from rtexp.web.questions import MOST_MS, checked_name
-from rtexp.web.state import engine_of, period_ms_of
+from rtexp.web.state import engine_of, period_ms_of, settings_of
 from rtexp.web.summaries import read_summaries
 
 PARTS = {
-    "urgent": "Needs a person",
-    "decided": "Decided, still measuring",
-    "measuring": "Measuring",
-    "over": "Over",
+    "urgent": ("Needs a person", "harm, a guardrail alarm or a broken split"),
+    "decided": ("Decided, still measuring", "crossed before the end; the verdict stays"),
+    "measuring": ("Measuring", "no crossing so far"),
+    "over": ("Over", "the period is complete"),
 }
 
 Filter = Annotated[str | None, Query()]
@@ -51,6 +54,10 @@ class Site:
             "in_path": in_path,
             "figures": figures,
             "words": words,
+            "facts": facts,
+            "marks": marks,
+            "beliefs": beliefs,
+            "missed": missed,
         }
 
     def page(
@@ -89,13 +96,29 @@ def site_of(request: Request) -> Site:
 @routes.get("/")
 def overview(request: Request) -> Response:
     """Show all experiments: first those that need a person."""
+    settings, now_ms = settings_of(request), state.now_ms()
     with reading(engine_of(request)) as connection:
         summaries = read_summaries(connection, period_ms=period_ms_of(request))
-    parts = [
-        (name, title, [summary for summary in summaries if summary.part == name])
-        for name, title in PARTS.items()
-    ]
-    return site_of(request).page("overview.html", {"summaries": summaries, "parts": parts})
+        pipeline = read_pipeline(connection)
+    late = {
+        name
+        for name in (summary.experiment.name for summary in summaries)
+        if (found := progress(pipeline, settings, now_ms=now_ms, experiment=name)) and found.is_late
+    }
+    values = {
+        "now_ms": now_ms,
+        "progress": progress(pipeline, settings, now_ms=now_ms),
+        "late": late,
+        "total": len(summaries),
+        "urgent": sum(summary.part == "urgent" for summary in summaries),
+        "sentence": facts.sentence(summaries),
+        "changes": facts.changes(summaries, now_ms=now_ms),
+        "parts": [
+            (name, *words_of, [summary for summary in summaries if summary.part == name])
+            for name, words_of in PARTS.items()
+        ],
+    }
+    return site_of(request).page("overview.html", values)
 
 
 @routes.get(ONE)
@@ -119,12 +142,16 @@ def experiment(
     ):
         if value is not None:
             checked_name(what, value)
+    settings, now_ms = settings_of(request), state.now_ms()
     with reading(engine_of(request)) as connection:
         view = find_view(connection, name, period_ms=period_ms_of(request))
         if view is None:
             raise unknown_experiment(name, experiment_names(connection))
-        details = read_details(connection, view, Choice(period, group, event, metric, role))
-    return site_of(request).page("experiment.html", {"view": view, "details": details})
+        chosen = Choice(period, group, event, metric, role)
+        details = read_details(connection, view, chosen, settings, now_ms=now_ms)
+        complete = read_progress(connection, settings, now_ms=now_ms, experiment=name)
+    values = {"view": view, "details": details, "progress": complete, "now_ms": now_ms}
+    return site_of(request).page("experiment.html", values)
 
 
 @routes.get("/static/{path}")

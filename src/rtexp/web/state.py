@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from rtexp.core.buckets import HOUR_MS
@@ -41,6 +42,11 @@ def state_tables_of(request: Request) -> StateTables:
     """Return what asks the workers."""
     tables: StateTables = request.app.state.state_tables
     return tables
+
+
+def now_ms() -> int:
+    """Return the wall clock's time: pages say how old numbers are."""
+    return int(time.time() * 1000)
 
 
 def period_ms_of(request: Request) -> int:

@@ -19,14 +19,30 @@ class State(NamedTuple):
 
 STATES = {
     "collecting": State("collect", "Collecting"),
-    "no_difference_yet": State("yet", "Not shown yet"),
-    "significant_gain": State("gain", "Gain"),
-    "significant_drop": State("drop", "Drop"),
-    "blocked_srm": State("block", "No verdict: split"),
-    "final_no_difference": State("final", "Final: not shown"),
+    "no_difference_yet": State("yet", "No difference shown yet"),
+    "significant_gain": State("gain", "Significant gain"),
+    "significant_drop": State("drop", "Significant drop"),
+    "blocked_srm": State("block", "Blocked: sample ratio"),
+    "final_no_difference": State("final", "Final: no difference shown"),
     "insufficient_data": State("few", "Final: too little data"),
     "exploratory": State("yet", "No verdict"),
 }
+
+METRICS = {"propensity": "propensity", "volume": "volume per user"}
+SIGNS = {
+    "significant_gain": "\N{BLACK UP-POINTING TRIANGLE} ",
+    "significant_drop": "\N{BLACK DOWN-POINTING TRIANGLE} ",
+}
+SIGNS["blocked_srm"] = "\N{BLACK HEXAGON} "
+"""What a tab's title begins with, so that a verdict is seen in the background."""
+
+NOTES = {
+    "effect_reversed": "the newest estimate points the other way; the verdict stays",
+    "multiple_exposures": "many users were seen in more than one group",
+}
+
+_WITHHELD = frozenset({"blocked_srm", "collecting", "insufficient_data"})
+_GATES = frozenset({"empty_group", "group_too_small", "too_few_users", "too_few_actors"})
 
 HEADLINES = {
     "collecting": "Collecting: too early for a first look",
@@ -42,9 +58,14 @@ REASONS = {
     "srm_alarm": "the groups are not split as planned",
     "inconsistent_counts": "its counts contradict each other",
     "plan_missing": "no plan was stored for its period",
+    "plan_exhausted": "the last test of the plan is used up",
     "empty_group": "a group has no users",
     "group_too_small": "a group has too few users",
+    "too_few_users": "too few users yet",
+    "too_few_actors": "too few users who acted",
     "zero_variance": "all users did the same",
+    "no_information_growth": "put off: hardly anything new since the look before",
+    "nothing_to_spend": "put off: too early to spend any error",
 }
 """Of the most frequent; others are shown by their code."""
 
@@ -57,6 +78,16 @@ def state(code: str) -> State:
 def reason(code: str | None) -> str:
     """Return a reason in words, or its code in place of them."""
     return "" if code is None else REASONS.get(code) or code.replace("_", " ")
+
+
+def note(codes: str) -> str:
+    """Return the notes of a look in words; they are parted by commas."""
+    return "; ".join(NOTES.get(code) or code.replace("_", " ") for code in codes.split(", "))
+
+
+def is_shown(row: LookRow | None) -> bool:
+    """Return whether figures of a look mean something: not under a broken split, and not below the plan's gates."""
+    return row is not None and row.state not in _WITHHELD and row.reason not in _GATES
 
 
 def headline(row: LookRow | None) -> str:
@@ -78,6 +109,12 @@ def why(row: LookRow | None, crossing: LookRow | None) -> str:
             "Users reach the groups in other shares than planned: look at assignment, logging and what is dropped. "
             "Lift, interval and p are withheld, since such groups can't be compared."
         )
+    if row.state == "collecting" or row.reason in _GATES:
+        return (
+            f"Of {row.event}, {figures.count(row.a_treatment)} users acted under {row.group_name} and "
+            f"{figures.count(row.a_control)} in control, too few to test: {reason(row.reason)}. "
+            "Lift, interval and p are left out until there are enough."
+        )
     treatment, control = (figures.mean(mean_of(row, arm), row.metric) for arm in ("treatment", "control"))
     interval = figures.interval(row.lift_low, row.lift_high)
     said = [f"{treatment} under {row.group_name}, {control} in control; interval of the lift {interval}."]
@@ -89,7 +126,7 @@ def why(row: LookRow | None, crossing: LookRow | None) -> str:
         if row.lift_low is not None and row.lift_high is not None and row.lift_low <= 0 <= row.lift_high:
             said.append(f"The newest interval includes 0; the verdict stays from look {crossing.look}.")
         else:
-            said.append("This holds however often the page was read.")
+            said.append("This holds however often the page was read, and later looks don't undo it.")
     elif row.reason:
         said.append(f"At look {row.look} nothing was decided: {reason(row.reason)}.")
     elif row.state in {"no_difference_yet", "final_no_difference"}:

@@ -13,7 +13,7 @@ from tests.unit.store.databases import SqliteFile, cell_row, look_row, open_data
 from rtexp.core import sketches
 from rtexp.records.snapshot import Allocation
 from rtexp.settings import PipelineSettings, Settings, WebSettings
-from rtexp.statistics.plans import DecisionMetric
+from rtexp.statistics.plans import DecisionMetric, Guardrail
 from rtexp.store.cells import CellRow, upsert_cells
 from rtexp.store.definitions import Experiment
 from rtexp.store.engine import writing, writing_alone
@@ -23,7 +23,7 @@ from rtexp.store.plans import freeze_plans
 from rtexp.web.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 START = 1_700_000_100_000
@@ -80,12 +80,13 @@ class Site:
             upsert_cells(connection, [row for row in rows if isinstance(row, CellRow)])
             upsert_looks(connection, [row for row in rows if isinstance(row, LookRow)])
 
-    def freeze(self, name: str = "feed", **good: str) -> None:
+    def freeze(self, name: str = "feed", *, guardrails: Sequence[Guardrail] = (), **good: str) -> None:
         frozen = plan(
             control="control",
             treatments=["treatment"],
             weights={"control": 0.5, "treatment": 0.5},
             decision=[DecisionMetric("search", "propensity")],
+            guardrails=list(guardrails),
             good=good,
         )
         with open_database(self.database) as engine, writing(engine) as connection:

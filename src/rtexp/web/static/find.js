@@ -19,7 +19,7 @@ if (list) {
   box.append(input, said, all);
   list.before(box);
 
-  const rows = () => [...list.querySelectorAll("tbody tr")];
+  const rows = () => [...list.querySelectorAll("tbody tr[data-live]")];
 
   const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -29,8 +29,8 @@ if (list) {
       row.hidden = !words.every((word) => text.includes(word));
       shown += !row.hidden;
     }
-    for (const part of list.querySelectorAll("section")) {
-      part.hidden = words.length > 0 && !part.querySelector("tbody tr:not([hidden])");
+    for (const part of list.querySelectorAll("tbody")) {
+      part.hidden = words.length > 0 && !part.querySelector("tr[data-live]:not([hidden])");
     }
     const count = rows().length;
     const text = !words.length ? "" : shown ? `${shown} of ${count}` : "Nothing matches.";
@@ -50,7 +50,7 @@ if (list) {
   document.addEventListener("rtexp:changed", filter);
   input.addEventListener("keydown", (event) => {
     if (event.key === "Escape") clear();
-    if (event.key === "Enter") list.querySelector("tbody tr:not([hidden]) a")?.focus();
+    if (event.key === "Enter") list.querySelector("tr[data-live]:not([hidden]) a")?.focus();
   });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
