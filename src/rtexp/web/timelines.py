@@ -53,7 +53,8 @@ def timeline(
         hour = (
             f"{figures.when(ramp.at_ms, now_ms)}" if first else f"hour {figures.hours(ramp.at_ms - start_ms)}"
         )
-        marks.append(Mark(at(ramp.at_ms), "ramp", "", f"{hour} · {shares}"))
+        hides_now = first and now_ms < end_ms and now < 2 * _ROOM
+        marks.append(Mark(at(ramp.at_ms), "ramp", "", "" if hides_now else f"{hour} · {shares}"))
     if crossing is not None:
         gained = crossing.state == "significant_gain"
         text = f"look {crossing.look} · {'gain' if gained else 'drop'}"

@@ -55,7 +55,7 @@ HEADLINES = {
 }
 
 REASONS = {
-    "srm_alarm": "the groups are not split as planned",
+    "srm_alarm": "sample ratio alarm",
     "inconsistent_counts": "its counts contradict each other",
     "plan_missing": "no plan was stored for its period",
     "plan_exhausted": "the last test of the plan is used up",
@@ -87,7 +87,7 @@ def note(codes: str) -> str:
 
 def is_shown(row: LookRow | None) -> bool:
     """Return whether figures of a look mean something: not under a broken split, and not below the plan's gates."""
-    return row is not None and row.state not in _WITHHELD and row.reason not in _GATES
+    return row is not None and row.state not in _WITHHELD and row.reason not in {*_GATES, "srm_alarm"}
 
 
 def headline(row: LookRow | None) -> str:

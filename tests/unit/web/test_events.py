@@ -67,11 +67,15 @@ def test_who_comes_back_after_a_change_misses_nothing(site: LiveSite) -> None:
     assert "A gain in search propensity" in again.data["regions"]["headline"]
 
 
+def rows_of(order: list[str]) -> list[str]:
+    return [name for name in order if name.startswith("row:")]
+
+
 def test_a_new_experiment_changes_the_order_of_the_overview(site: LiveSite) -> None:
     stream = site.stream("/")
-    assert stream.next_of("snapshot").data["order"] == ["headline", "why", "row:feed"]
+    assert rows_of(stream.next_of("snapshot").data["order"]) == ["row:feed"]
     site.define(experiment("second"))
-    assert stream.next_of("change").data["order"] == ["headline", "why", "row:feed", "row:second"]
+    assert rows_of(stream.next_of("change").data["order"]) == ["row:feed", "row:second"]
 
 
 @pytest.mark.parametrize(

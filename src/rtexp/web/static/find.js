@@ -17,7 +17,7 @@ if (list) {
   all.className = "btn";
   all.hidden = true;
   box.append(input, said, all);
-  list.before(box);
+  document.querySelector(".lead").append(box); // beside the headline, so that nothing below moves
 
   const rows = () => [...list.querySelectorAll("tbody tr[data-live]")];
 
