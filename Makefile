@@ -21,7 +21,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka mariadb chromium demo test check lint types imports unit properties integration browser \
-	fault-run servers faults bench bench-peers soak simulate format lock clean
+	fault-run servers faults bench bench-peers soak simulate screenshots format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,9 @@ soak: setup ## Run a steady stream and watch memory (SECONDS=720 RATE=5000)
 
 simulate: venv ## Simulate what the statistics promise, and write docs/simulations.md (RUNS=5000; nightly)
 	@$(BIN)/python -m bench.simulations --runs $(or $(RUNS),5000) $(if $(SEED),--seed $(SEED))
+
+screenshots: venv chromium ## Open the pages over samples, and write docs/images/*.png
+	@$(BIN)/python -m tests.browser.screenshots
 
 format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import sync_playwright
+from tests.browser.chromium import launched
 from tests.browser.samples import SAMPLES, fill, fill_operations
 from tests.browser.servers import WebProcess, web_process
 from tests.unit.store.databases import open_database
@@ -28,13 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Return the machine's own Chromium."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "these tests need Chromium: `make chromium` installs it, or says what to do"
-    with sync_playwright() as playwright:
-        # Containers run as root, and there its sandbox can't be had; nothing but our own pages is opened.
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with sync_playwright() as playwright, launched(playwright) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.unit.store.databases import Database
+
 PATIENCE_SECONDS = 30
 
 
@@ -21,7 +23,7 @@ class WebProcess:
     """Not running until it is started."""
 
     def __init__(self, directory: Path) -> None:
-        self.database = SqliteFile(directory / "x.db")
+        self.database: Database = SqliteFile(directory / "x.db")
         self._directory = directory
         self._port = 0
         self._process: subprocess.Popen[str] | None = None

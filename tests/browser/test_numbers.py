@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 from tests.browser.servers import PATIENCE_SECONDS
 from tests.browser.tabs import open_tab
+from tests.unit.store.databases import SqliteFile
 
 from rtexp.web import figures
 
@@ -30,6 +31,7 @@ def asked(site: WebProcess, path: str) -> Any:
 
 
 def selected(site: WebProcess, statement: str, *parameters: object) -> list[Row]:
+    assert isinstance(site.database, SqliteFile)
     with closing(sqlite3.connect(site.database.path)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(statement, parameters)]
