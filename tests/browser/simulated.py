@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -78,10 +78,10 @@ class Simulated(NamedTuple):
     looks: list[LookRow]
 
 
-def simulate(sample: Sample, *, now_ms: int) -> Simulated:
-    """Return the same for the same sample, moved in time."""
+def simulate(sample: Sample, *, now_ms: int, **plan_has: Any) -> Simulated:
+    """Return the same for the same sample, moved in time; ``plan_has`` are keys of its plan."""
     start_ms = now_ms // BUCKET_MS * BUCKET_MS - round(sample.hours * HOUR_MS / BUCKET_MS) * BUCKET_MS
-    plan = _plan(sample)
+    plan = msgspec.structs.replace(_plan(sample), **plan_has)
     buckets = min(-(-(now_ms - start_ms) // BUCKET_MS), plan.period_hours * HOUR_MS // BUCKET_MS)
     rng = np.random.default_rng(zlib.crc32(sample.name.encode()))
     exposed, sums = _users(sample, buckets, rng)
