@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import sys
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
+from tests.logging_state import logging_as_before
 from tests.unit.alerts.told import notice
 
 from rtexp.alerts.mails import MailSender
@@ -24,17 +21,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the process logs, as JSON lines; afterwards it is as it was."""
-    for module in (sys, threading):
-        monkeypatch.setattr(module, "excepthook", module.excepthook)
-    handlers, level = logging.root.handlers, logging.root.level
+def log() -> Iterator[io.StringIO]:
+    """What the process logs, as JSON lines."""
     stream = io.StringIO()
-    configure(LogSettings(format="json"), stream)
-    yield stream
-    structlog.reset_defaults()
-    logging.root.handlers = handlers
-    logging.root.setLevel(level)
+    with logging_as_before():
+        configure(LogSettings(format="json"), stream)
+        yield stream
 
 
 @pytest.mark.parametrize(("means", "level"), [("bad", "error"), ("good", "warning")])

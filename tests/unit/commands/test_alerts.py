@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.alert_receivers import receiver
+from tests.logging_state import logging_as_before
 from tests.unit.commands.command_line import CommandLine
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capfd)
+def rtexp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[CommandLine]:
+    with logging_as_before():
+        yield CommandLine(tmp_path, monkeypatch, capfd)
 
 
 @contextmanager
