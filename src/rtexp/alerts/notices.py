@@ -85,7 +85,7 @@ def of_condition(condition: Condition, pages: str) -> Notice:
         is_critical=True,  # so is that it is over: whom it woke may sleep again
         title=title,
         sentences=tuple(sentences),
-        link=f"{pages}/" if pages else "",
+        link=f"{pages}/state" if pages else "",
         record=msgspec.to_builtins(condition),
     )
 

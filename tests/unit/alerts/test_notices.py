@@ -99,7 +99,7 @@ def test_what_is_wrong_with_the_pipeline_and_that_it_is_over_are_told_apart(
     made = condition(kind, job, START_MS, START_MS + 900_000, is_over=is_over, input_="t/3")  # type: ignore[arg-type]
     told = of_condition(made, "https://ab.example.org")
     assert told.is_critical
-    assert told.link == "https://ab.example.org/"
+    assert told.link == "https://ab.example.org/state"
     assert told.kind == (f"{kind}_over" if is_over else kind)
     assert ("22:28" if is_over else "22:13") in told.headline
     assert ("again" in told.headline) is is_over
