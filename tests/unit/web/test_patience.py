@@ -122,6 +122,13 @@ def test_a_connection_may_rest_between_requests(port: int) -> None:
         assert answer(opened, WHOLE * 2).count(b" 200 OK") >= 1
 
 
+def test_head_has_no_body_behind_which_the_next_answer_would_be_lost(port: int) -> None:
+    with connected(port) as opened:
+        told = answer(opened, WHOLE.replace(b"GET", b"HEAD"), end=b"\r\n\r\n")
+        assert b"content-length: 13" in told
+        assert answer(opened).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_hundreds_of_silent_connections_keep_nobody_from_an_answer(port: int) -> None:
     with ExitStack() as stack:
         silent = [stack.enter_context(connected(port)) for _ in range(300)]
