@@ -8,7 +8,7 @@ from rtexp.store.looks import read_newest_looks
 from rtexp.store.verdicts import plans_of, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
 
@@ -55,6 +55,7 @@ class Standing(NamedTuple):
     period_start_ms: int | None
     period_end_ms: int | None
     users: int
+    """Triggered by now; its looks have counted those of their own times."""
     alarms: str
     """Why it needs a person, in words; empty if it doesn't."""
     state: str | None
@@ -88,15 +89,17 @@ def read_verdicts(
     ]
 
 
-def standings(summaries: Iterable[Summary]) -> list[Standing]:
-    """Return where experiments stand, as rows."""
+def standings(
+    summaries: Iterable[Summary], users: Mapping[tuple[str, int], Mapping[str, int]]
+) -> list[Standing]:
+    """Return where experiments stand, as rows; ``users`` of each (experiment, period_start_ms) by group."""
     return [
         Standing(
             experiment=each.experiment.name,
             part=each.part,
             period_start_ms=each.period[0] if each.period else None,
             period_end_ms=each.period[1] if each.period else None,
-            users=sum(each.users.values()),
+            users=sum(users.get((each.experiment.name, each.period[0]), {}).values()) if each.period else 0,
             alarms="; ".join(each.alarms),
             verdict=each.verdict,
             **_leading(each.row),
