@@ -66,11 +66,19 @@ class StateTables:
         return self._settings.web.user_lookup
 
     def sizes(self, workers: Sequence[Worker]) -> Sizes:
-        """Return the sizes of all tables, at most `KEPT_SECONDS` old."""
-        with self._lock:
-            if self._kept is None or self._seconds() - self._kept[0] >= KEPT_SECONDS:
+        """Return the sizes of all tables, at most `KEPT_SECONDS` old, or a little older while they are asked for."""
+        kept = self._kept
+        if kept is not None and self._seconds() - kept[0] < KEPT_SECONDS:
+            return kept[1]
+        # Whoever comes while workers are asked, which may not answer, needn't wait for them as well.
+        if not self._lock.acquire(blocking=kept is None) and kept is not None:
+            return kept[1]
+        try:
+            if self._kept is None or self._kept is kept:
                 self._kept = (self._seconds(), self._ask(workers))
             return self._kept[1]
+        finally:
+            self._lock.release()
 
     def _ask(self, workers: Sequence[Worker]) -> Sizes:
         jobs = {job for job, _ in TABLES.values()}

@@ -11,6 +11,7 @@ from tests.unit.engine.fakes import LEFT, RIGHT, FakeThread, World, config, head
 from rtexp.engine import changelog
 from rtexp.engine.api import BatchAgent, Commit, TopicPartition
 from rtexp.engine.dispatch import OPENING_AT_ONCE, Dispatcher
+from rtexp.engine.sensors import Standing
 from rtexp.engine.transport import End
 from rtexp.errors import FatalError, StateError
 
@@ -70,6 +71,24 @@ async def fetching(dispatcher: Dispatcher, *tps: TopicPartition) -> dict[TopicPa
 
 def phases(dispatcher: Dispatcher) -> dict[int, str]:
     return {status.partition: status.phase for status in dispatcher.status()}
+
+
+# -- standing -----------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_has_started_once_partitions_were_shared_out_and_counts_those_that_are_live(
+    world: World, dispatcher: Dispatcher, thread: FakeThread
+) -> None:
+    assert dispatcher.standing() == Standing(has_started=False, is_assigned=False, partitions=0, live=0)
+    await dispatcher.assigned(inputs(0, 1), thread)
+    assert dispatcher.standing() == Standing(has_started=True, is_assigned=True, partitions=2, live=0)
+    await until(lambda: phases(dispatcher) == {0: "live", 1: "live"})
+    assert dispatcher.standing() == Standing(has_started=True, is_assigned=True, partitions=2, live=2)
+    assert [task.partition for task in dispatcher.all_tasks()] == [0, 1]
+    await dispatcher.revoked()
+    assert dispatcher.standing() == Standing(has_started=True, is_assigned=False, partitions=0, live=0)
+    await dispatcher.assigned([], thread)
+    assert dispatcher.standing() == Standing(has_started=True, is_assigned=True, partitions=0, live=0)
 
 
 # -- assignments --------------------------------------------------------------------------------------------
