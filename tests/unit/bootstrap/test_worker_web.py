@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.store.databases import SqliteFile, open_database
 from tests.unit.worker_web.servers import BEARER, TOKEN, serving
 
-from rtexp.bootstrap import create_app
 from rtexp.settings import Settings, WebSettings
 from rtexp.web.address import TOKEN_VARIABLE
 
@@ -28,7 +28,8 @@ def app(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     with open_database(database):
         pass
     settings = Settings(store=database.settings, web=WebSettings(worker_port=0))
-    return create_app(request.param, settings)
+    # Not by `create_app`, which begins this process's logging as well.
+    return import_module(f"rtexp.bootstrap.{request.param}").create(settings)
 
 
 def served(app: Any) -> Any:
