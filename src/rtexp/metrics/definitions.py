@@ -205,7 +205,7 @@ METRICS = (
     # -- the web application ------------------------------------------------------------------------------
     Metric(
         "rtexp_web_request_seconds", "histogram", ("route", "method"),
-        "Answered requests by template of their route, until the answer's last byte.",
+        "Answered requests by template of their route, until the answer's last byte; without streams.",
         "Slow: see the database; the pages read nothing else.", WEB,
     ),
     Metric(
@@ -214,6 +214,14 @@ METRICS = (
     ),
     Metric("rtexp_web_requests_in_progress", "gauge", (), "Requests, streams included, that are being answered.",
         "2,000 is the most; more are refused with 503.", WEB,
+    ),
+    Metric(
+        "rtexp_web_streams", "gauge", (), "Open pages that are told what changes.",
+        "Near [web] most_streams: more are refused with 503, and show what they showed when they were loaded.", WEB,
+    ),
+    Metric(
+        "rtexp_web_watched_pages", "gauge", (), "Different pages among them, each made again for all who watch it.",
+        "Hundreds: an update takes longer than a second to reach them.", WEB,
     ),
     Metric(
         "rtexp_sql_up", "gauge", (), "1 when SQL answered this scrape.",

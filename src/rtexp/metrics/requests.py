@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from starlette.datastructures import Headers
 
 from rtexp.metrics.definitions import BY_NAME
 
@@ -24,7 +25,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = {"GET", "HEAD", "POST"}
 """All others are `other`: who asks may make up names."""
 SLOW_SECONDS = 1.0
-"""From here on a request has a line at info; others are at debug. A stream is as slow as somebody looks on."""
+"""From here on a request has a line at info; others are at debug, and streams."""
+_STREAM = "text/event-stream"
 NO_ROUTE = "none"
 """What no route has answered: unknown paths, and requests that weren't let in."""
 _log = logging.getLogger(__name__)
@@ -51,9 +53,10 @@ class RequestMetrics:
         """Return what is to be shown."""
         return self._seconds, self._responses, self._running
 
-    def note(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answer."""
-        self._seconds.labels(route, method).observe(seconds)
+    def note(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """Count one answer; None for one that ends when nobody looks any more, which says nothing of how fast it is."""
+        if seconds is not None:
+            self._seconds.labels(route, method).observe(seconds)
         self._responses.labels(route, method, str(status)).inc()
 
     def begun(self) -> None:
@@ -78,13 +81,15 @@ class CountedRequests:
             await self._app(scope, receive, send)
             return
         route: dict[str, str] = {}
+        is_stream = False
         status = 500  # what a server answers for an application that fails before it has said anything
         started = time.perf_counter()
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
+                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith(_STREAM)
             await send(message)
 
         self._metrics.begun()
@@ -96,9 +101,9 @@ class CountedRequests:
             seconds = time.perf_counter() - started
             template = route.get("template", NO_ROUTE)
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.note(template, method, status, seconds)
+            self._metrics.note(template, method, status, None if is_stream else seconds)
             # By template: an address can hold a name that isn't for logs.
-            level = logging.INFO if seconds >= SLOW_SECONDS else logging.DEBUG
+            level = logging.INFO if seconds >= SLOW_SECONDS and not is_stream else logging.DEBUG
             fields = {"route": template, "method": method, "status": status}
             _log.log(level, "request", extra={**fields, "took_ms": round(seconds * 1000)})
 

@@ -73,10 +73,10 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     state.hold(app, settings, engine)
     app.state.site = site
     requests = RequestMetrics()
-    metrics.hold(app, engine, requests)
     app.state.state_tables = StateTables(settings, WorkerClient(token, WORKER_SECONDS))
     app.state.needs_token = token is not None
     app.state.feed = Feed(Pages(app).get, Changes(engine), most=settings.web.most_streams)
+    metrics.hold(app, engine, requests, app.state.feed)
     app.include_router(health.routes)
     app.include_router(metrics.routes)
     app.include_router(api.routes)

@@ -95,6 +95,16 @@ class Feed:
             if not watched.watchers:
                 self._drop(watched)
 
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return self._streams
+
+    @property
+    def pages(self) -> int:
+        """How many different pages they watch."""
+        return len(self._pages)
+
     def close(self) -> None:
         """End all streams."""
         self.closing = True

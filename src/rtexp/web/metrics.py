@@ -17,6 +17,7 @@ from rtexp.metrics.tasks import build_info
 from rtexp.store.engine import reading
 from rtexp.store.operations import KEPT_MS, read_freshness, read_pipeline, read_workers
 from rtexp.web.answers import json_answer
+from rtexp.web.feed import Feed
 from rtexp.web.state import engine_of
 
 MINUTE_MS = 60_000
@@ -29,9 +30,15 @@ TARGET_MS = 60_000
 routes = APIRouter()
 
 
-def hold(app: object, engine: Engine, requests: RequestMetrics) -> None:
+def hold(app: object, engine: Engine, requests: RequestMetrics, feed: Feed) -> None:
     """Give the application what `/metrics` shows."""
-    sources = (SqlSamples(engine), lambda: [build_info("web", "")])
+
+    def own() -> Iterator[Sample]:
+        yield build_info("web", "")
+        yield Sample("rtexp_web_streams", (), feed.streams)
+        yield Sample("rtexp_web_watched_pages", (), feed.pages)
+
+    sources = (SqlSamples(engine), own)
     app.state.exposition = Exposition(sources, *requests.collectors)  # type: ignore[attr-defined]  # as `state` does
 
 

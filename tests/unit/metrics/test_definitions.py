@@ -24,6 +24,8 @@ WITHOUT_UNIT = {
     "rtexp_store_up",
     "rtexp_task_ready",
     "rtexp_web_requests_in_progress",
+    "rtexp_web_streams",
+    "rtexp_web_watched_pages",
 }
 """Numbers of things, positions, and yes or no."""
 LABELS = {

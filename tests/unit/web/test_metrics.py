@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 from tests.unit.metrics.scrapes import Scrape
 from tests.unit.store.databases import open_database
 from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
+from tests.unit.web.streams import live_site
 
 from rtexp.metrics.definitions import BY_NAME
-from rtexp.metrics.requests import NO_ROUTE
+from rtexp.metrics.requests import NO_ROUTE, SLOW_SECONDS
 from rtexp.store.engine import writing
 from rtexp.store.operations import (
     FreshnessRow,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
     from tests.unit.web.sites import Site
+    from tests.unit.web.streams import LiveSite
 
 MINUTE_MS = 60_000
 NOW_MS = 10 * MINUTE_MS + 30_000
@@ -198,3 +201,30 @@ def test_a_request_has_one_line_at_debug_which_holds_no_name(
     told = (line.levelname, line.getMessage(), line.__dict__["route"], line.__dict__["status"])
     assert told == ("DEBUG", "request", "/experiments/{name}", 404)
     assert "secret-name" not in str(line.__dict__)
+
+
+def asked(site: LiveSite) -> Scrape:
+    host, port = site.address
+    with urlopen(f"http://{host}:{port}/metrics", timeout=30) as answer:
+        return Scrape(answer.read())
+
+
+def test_open_streams_are_counted_and_never_taken_for_slow_requests(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rtexp.metrics.requests")
+    with live_site(tmp_path) as site:
+        streams = [site.stream("/"), site.stream("/"), site.stream("/state")]
+        for stream in streams:
+            assert stream.next() is not None
+        found = asked(site)
+        assert (found.one("rtexp_web_streams"), found.one("rtexp_web_watched_pages")) == (3, 2)
+        time.sleep(SLOW_SECONDS)  # until one that isn't known as a stream would count as slow
+        for stream in streams:
+            stream.close()
+        ended, until = ("GET", "/api/v1/events", "200"), time.monotonic() + 20
+        while (found := asked(site)).all("rtexp_web_responses_total").get(ended) != 3:
+            assert time.monotonic() < until
+        assert found.one("rtexp_web_streams") == found.one("rtexp_web_watched_pages") == 0
+        assert ("GET", "/api/v1/events") not in found.all("rtexp_web_request_seconds_count")
+    assert [record for record in caplog.records if record.__dict__.get("route") == "/api/v1/events"] == []
