@@ -87,6 +87,7 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
     app.include_router(pages.routes)
     app.include_router(state_page.routes)
     # The last one added is the first to see a request.
+    app.add_middleware(GZipMiddleware, compresslevel=6)  # leaves event streams as they are
     app.add_middleware(HeadAsGet)
     app.add_middleware(NotedRoute, prefix=api.PREFIX)
     if token is None:
@@ -97,6 +98,5 @@ def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.web.trusted_proxies))
     app.add_middleware(EncodedPaths, base_path=base_path)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(GZipMiddleware, compresslevel=6)  # leaves event streams as they are
     app.add_middleware(CountedRequests, metrics=requests)
     return app

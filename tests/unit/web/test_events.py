@@ -6,10 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.store.databases import open_database
 from tests.unit.web.sites import TOKEN, experiment, look
 from tests.unit.web.streams import LiveSite, live_site
 
 from rtexp.settings import WebSettings
+from rtexp.store.engine import writing
+from rtexp.store.operations import PipelineRow, upsert_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +79,32 @@ def test_a_new_experiment_changes_the_order_of_the_overview(site: LiveSite) -> N
     assert rows_of(stream.next_of("snapshot").data["order"]) == ["row:feed"]
     site.define(experiment("second"))
     assert rows_of(stream.next_of("change").data["order"]) == ["row:feed", "row:second"]
+
+
+def test_the_page_of_the_pipeline_is_live_as_well(site: LiveSite) -> None:
+    stream = site.stream("/state")
+    said = stream.next_of("snapshot").data
+    assert said["order"][:1] == ["state-sentence"]
+    with open_database(site.database) as engine, writing(engine) as connection:
+        upsert_pipeline(
+            connection,
+            [
+                PipelineRow(
+                    "aggregate",
+                    "rtexp.filtered-actions",
+                    0,
+                    "w-1",
+                    7,
+                    0,
+                    1_000,
+                    0,
+                    0,
+                    0,
+                    int(time.time() * 1000),
+                )
+            ],
+        )
+    assert "w-1" in str(stream.next_of("change").data["regions"])
 
 
 @pytest.mark.parametrize(

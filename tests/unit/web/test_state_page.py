@@ -100,7 +100,6 @@ async def test_the_page_says_what_sql_says(site: Site) -> None:
     assert "unknown-experiment activations no experiment of this name is defined 11 11" in text
     assert "rtexp.filtered-actions 1" in text
     assert set(re.findall(r'data-live="([^"]+)"', whole)) == REGIONS
-    assert "<script" not in whole
 
 
 async def test_what_is_known_by_no_rule_of_this_version_is_shown_all_the_same(site: Site) -> None:
@@ -122,7 +121,7 @@ async def test_names_on_the_page_do_nothing(open_to_users: Site) -> None:
         counted(f"actions/{nasty}", 3),
     )
     whole = await page(open_to_users, f"?table=users&key={quote(nasty)}", status=503)
-    assert "<script" not in whole
+    assert nasty not in whole
     assert "&lt;script&gt;" in whole
 
 
