@@ -8,11 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -20,6 +17,7 @@ from urllib.parse import quote
 import click
 from tests.look_samples import plan
 from tests.unit.store.databases import SqliteFile, open_database
+from tests.unit.web.servers import serving
 from tests.unit.web.sites import BUCKET, START, experiment, look
 
 from rtexp.settings import PipelineSettings
@@ -31,8 +29,6 @@ from rtexp.store.metadata import load
 from rtexp.store.plans import freeze_plans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import Engine
 
 EXPERIMENTS, EVENTS, STREAMS = 200, 50, 100
@@ -99,27 +95,6 @@ def fill(engine: Engine, *, buckets: int) -> None:
                     for number in range(1, buckets // 4 + 1)
                 ],
             )
-
-
-@contextmanager
-def serving(directory: Path) -> Iterator[tuple[int, int]]:
-    """Run `rtexp web` over the directory's file; yields its pid and port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "rtexp", "web"],
-        cwd=directory,
-        env={name: value for name, value in os.environ.items() if not name.startswith("RTEXP_")}
-        | {
-            "RTEXP_STORE__URL": f"sqlite:///{directory / 'x.db'}",
-            "RTEXP_WEB__PORT": "0",
-            "PYTHONUNBUFFERED": "1",
-        },
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
-        yield process.pid, port
-        process.terminate()
 
 
 async def measure(engine: Engine, pid: int, port: int, *, seconds: float) -> Load:
@@ -209,8 +184,8 @@ def run(directory: Path, *, seconds: float, buckets: int) -> Load:
     """Fill a database, serve it, and measure."""
     with open_database(SqliteFile(directory / "x.db")) as engine:
         fill(engine, buckets=buckets)
-        with serving(directory) as (pid, port):
-            return asyncio.run(measure(engine, pid, port, seconds=seconds))
+        with serving(directory) as server:
+            return asyncio.run(measure(engine, server.process.pid, server.port, seconds=seconds))
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ class Charts {
   later() {
     clearTimeout(this.timer);
     const { event, metric, group, role } = this.asked;
-    const same = this.of && [event, metric, group, role].every((name, i) => name === this.of[i]);
+    const same = !this.of || [event, metric, group, role].every((name, i) => name === this.of[i]);
     const wait = same ? Math.max(0, this.loadedAt + REFRESH_MS - Date.now()) + Math.random() * SPREAD_MS : 0;
     this.timer = setTimeout(() => this.load(), wait);
   }
@@ -55,12 +55,12 @@ class Charts {
     if (!curves.length) return;
     this.curves = curves;
     this.of = [event, metric, group, role];
+    document.querySelector('[data-live="evidence"]')?.setAttribute("hidden", "");
+    place.hidden = false; // before anything is drawn: what is hidden has no width
     this.draw();
     this.range.take(curves, { ...this.asked }, `${place.dataset.api}/uniques`);
     this.mark();
     this.controls.take({ event, metric, group, role, view: this.view });
-    document.querySelector('[data-live="evidence"]')?.setAttribute("hidden", "");
-    place.hidden = false;
   }
 
   get shown() {
@@ -138,7 +138,7 @@ class Charts {
 
   /* A range that was dragged over the users per bucket. */
   drag(plot) {
-    if (this.marking || !plot.select.width) return;
+    if (!plot.select.width) return;
     const { left, width } = plot.select;
     this.range.set(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"));
   }
@@ -148,13 +148,15 @@ class Charts {
     this.mark();
   }
 
+  /* Shows the range; a chart knows where an hour is only after it was drawn. */
   mark() {
-    const [strip, { from, to }] = [this.plots[2], this.range];
-    if (!strip || from === null) return;
-    this.marking = true;
-    const [left, right] = [from, to].map((hour) => strip.valToPos(hour, "x"));
-    strip.setSelect({ left, width: right - left, top: 0, height: strip.over.clientHeight }, false);
-    this.marking = false;
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => {
+      const [strip, { from, to }] = [this.plots[2], this.range];
+      if (!strip || from === null) return;
+      const [left, right] = [from, to].map((hour) => strip.valToPos(hour, "x"));
+      strip.setSelect({ left, width: right - left, top: 0, height: strip.over.clientHeight }, false);
+    });
   }
 
   turn(view) {
