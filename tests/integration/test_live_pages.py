@@ -31,7 +31,7 @@ def test_pages_say_that_the_database_is_away_and_recover_by_themselves(tmp_path:
             assert "stale_since_ms" not in snapshot.data
             server.kill()
             away = stream.next_of("change")
-            assert away.data["stale_since_ms"] >= snapshot.data["at_ms"] - 1_000
+            assert away.data["stale_since_ms"] >= snapshot.data["at_ms"]
             assert away.data["regions"] == {}
             assert site.stream("/").status == 503
             assert "stale_since_ms" in site.stream("/experiments/feed").next_of("snapshot").data

@@ -146,7 +146,9 @@ class Feed:
             self._answered_ms = self._now_ms()
 
     async def _make(self, watched: Watched) -> None:
-        watched.take(await self._get(watched.page), self._now_ms())
+        html = await self._get(watched.page)
+        self._answered_ms = self._now_ms()
+        watched.take(html, self._answered_ms)
 
     async def _make_again(self, watched: Watched) -> None:
         try:

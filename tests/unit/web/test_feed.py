@@ -160,6 +160,17 @@ async def test_a_database_that_is_away_makes_pages_stale_until_it_is_back(script
         assert "stale_since_ms" not in data(watched.message(2))
 
 
+async def test_a_page_is_old_since_it_was_made_however_long_nobody_watched_before(script: Scripted) -> None:
+    now_s = 1_000.0
+    feed = Feed(script.get, script, most=10, clock=lambda: now_s)
+    now_s = 9_000.0
+    async with feed.watching("/") as watched:
+        script.away = True
+        assert await watched.moved(1, SOON)
+        assert watched.stale_ms == 9_000_000
+    await feed.stop()
+
+
 async def test_a_page_that_is_asked_for_while_the_database_is_away_is_refused(script: Scripted) -> None:
     script.away = True
     async with running(script) as feed:

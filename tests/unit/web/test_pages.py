@@ -147,7 +147,7 @@ def test_the_chart_has_a_point_for_each_look_and_marks_the_crossing(filled: Site
 def test_an_address_chooses_the_comparison(filled: Site) -> None:
     filled.write(look(54, event="click", metric="volume", role="exploratory", state="exploratory"))
     text = words(page(filled, "/experiments/feed?event=click&metric=volume"))
-    assert "Evidence against the boundary click volume, treatment" in text
+    assert "Over time click volume, treatment" in text
     assert filled.client.get("/experiments/feed?event=nothing").status_code == 404
 
 
