@@ -24,6 +24,8 @@ LEAST_SECONDS = 1.0
 BEAT_SECONDS = 15.0
 WRITE_SECONDS = 30.0
 """Who takes nothing for so long is let go; `rtexp.web.server` has the system end what doesn't even answer."""
+LONGEST_SECONDS = 3_600.0
+"""Then a browser connects anew, and the gate sees whether it still may."""
 MOST_PAGE_CHARACTERS = 4_096
 _ELSEWHERE = ("/api/", "/health/", "/static/", "/login")
 
@@ -99,7 +101,8 @@ class EventStream(Response):
             watched.round,
             watched.unchanged() if self._known == watched.id else watched.message(None),
         )
-        while True:
+        until = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < until:
             async with asyncio.timeout(WRITE_SECONDS):
                 await send({"type": "http.response.body", "body": message, "more_body": True})
             await asyncio.sleep(LEAST_SECONDS)

@@ -166,6 +166,18 @@ def test_an_idle_stream_is_told_that_the_server_is_there(
     assert abs(beat.data["at_ms"] / 1000 - time.time()) < 60
 
 
+def test_no_stream_outlives_the_right_to_read_for_long(
+    site: LiveSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtexp.web.events.LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr("rtexp.web.events.BEAT_SECONDS", 1.1)
+    stream = site.stream("/")
+    snapshot = stream.next_of("snapshot")
+    assert stream.next() is None
+    again = site.stream("/", last=snapshot.id).next_of("snapshot")
+    assert "regions" not in again.data
+
+
 def test_a_browser_that_goes_leaves_its_place_to_another(tmp_path: Path) -> None:
     with live_site(tmp_path, web=WebSettings(most_streams=1)) as site:
         site.stream().close()
