@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -46,8 +47,9 @@ class WebProcess:
             text=True,
         )
         assert self._process.stdout is not None
-        said, _, self.address = self._process.stdout.readline().strip().rpartition(" ")
-        assert said == "pages at", said
+        said = re.search(r"pages at (http://[^\s\"]+/)", self._process.stdout.readline())
+        assert said, "it ended before it listened"
+        self.address = said[1]
         self._port = int(self.address.rstrip("/").rpartition(":")[2])
 
     def kill(self) -> None:

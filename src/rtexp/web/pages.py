@@ -23,7 +23,7 @@ from rtexp.web.problems import Problem, unknown_experiment
 from rtexp.web.progress import progress, read_progress
 from rtexp.web.questions import MOST_MS, checked_name
 from rtexp.web.state import engine_of, period_ms_of, settings_of
-from rtexp.web.summaries import read_summaries
+from rtexp.web.summaries import by_urgency, read_summaries
 
 PARTS = {
     "urgent": ("Needs a person", "harm, a guardrail alarm or a broken split"),
@@ -98,7 +98,7 @@ def overview(request: Request) -> Response:
     """Show all experiments: first those that need a person."""
     settings, now_ms = settings_of(request), state.now_ms()
     with reading(engine_of(request)) as connection:
-        summaries = read_summaries(connection, period_ms=period_ms_of(request))
+        summaries = by_urgency(read_summaries(connection, period_ms=period_ms_of(request)))
         pipeline = read_pipeline(connection)
     late = {
         name

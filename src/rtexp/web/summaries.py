@@ -105,7 +105,7 @@ class Summary(NamedTuple):
 
 
 def read_summaries(connection: Connection, *, period_ms: int) -> list[Summary]:
-    """Return all experiments: by part, within a part those that changed last come first.
+    """Return all experiments in order of creation.
 
     Of their looks those alone are read that decide or guard, by the index: exploratory ones are most of the table.
     """
@@ -125,8 +125,12 @@ def read_summaries(connection: Connection, *, period_ms: int) -> list[Summary]:
         else:
             found = rows.get(key, [])
             summaries.append(summarise(each, span, found, plans[key], _users_at(each.control, found)))
-    whole = _with_users(connection, _with_steps(connection, summaries))
-    return sorted(whole, key=lambda summary: (_ORDER[summary.part], -summary.changed_ms))
+    return _with_users(connection, _with_steps(connection, summaries))
+
+
+def by_urgency(summaries: Iterable[Summary]) -> list[Summary]:
+    """Return them by part, and within a part those first that changed last."""
+    return sorted(summaries, key=lambda summary: (_ORDER[summary.part], -summary.changed_ms))
 
 
 def summarise(
