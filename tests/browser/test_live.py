@@ -44,7 +44,7 @@ def fill_site(process: WebProcess) -> None:
     with open_database(process.database) as engine:
         fill(
             engine,
-            [each for each in SAMPLES if each.name in {QUIET, "new-feed", "gift-cards"}],
+            [each for each in SAMPLES if each.name in NAMES],
             now_ms=now_ms,
         )
         fill_operations(engine, watermark_ms=now_ms, now_ms=now_ms)
