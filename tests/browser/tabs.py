@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
@@ -22,7 +22,9 @@ class Tab:
         self.page = page
         self._address = address
         self.faults: list[str] = []
+        self.finished: list[Request] = []
         page.on("console", lambda message: self._note(message.type in {"error", "warning"}, message.text))
+        page.on("requestfinished", self._finish)
         page.on("pageerror", lambda error: self._note(True, str(error)))
         page.on("requestfailed", lambda request: self._note(True, f"failed: {request.url}"))
         page.on(
@@ -33,6 +35,9 @@ class Tab:
     def _note(self, wrong: bool, what: str) -> None:  # noqa: FBT001 - private
         if wrong:
             self.faults.append(what)
+
+    def _finish(self, request: Request) -> None:
+        self.finished.append(request)
 
     def open(self, path: str) -> Page:
         """Go to a path of the site, below its address."""
