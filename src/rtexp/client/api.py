@@ -66,7 +66,7 @@ class Client:
         return msgspec.json.decode(self._get(_of(name), {}).content, type=rows.ExperimentDetails)
 
     def standings(self) -> Iterator[rows.Standing]:
-        """Yield where each experiment stands, and why it needs a person, in order of their names."""
+        """Yield where each experiment stands, and why it needs a person, in order of their creation."""
         return self._pages("verdicts", rows.Standing)
 
     def verdicts(self, name: str, *, period: int | None = None) -> Iterator[rows.Verdict]:

@@ -57,14 +57,13 @@ def experiments(
 
 @routes.get("/verdicts", responses=schemas.as_table(schemas.StandingItem))
 def verdicts(request: Request, form: Form = "json", limit: Limit = 1000, cursor: Cursor = None) -> Response:
-    """List where each experiment stands, in order of their names: its leading comparison, and any alarms."""
+    """List where each experiment stands, in order of their creation: its leading comparison, and any alarms."""
     refuse_others(request, "format", "limit", "cursor")
     start = offset_of(cursor)
     with reading(engine_of(request)) as connection:
         summaries = read_summaries(connection, period_ms=period_ms_of(request))
         users = read_exposures(connection)
-    # Not in the order of the overview, in which an experiment moves from page to page as it changes.
-    found = sorted(standings(summaries, users), key=lambda standing: standing.experiment)
+    found = standings(summaries, users)
     following = to_cursor([start + limit]) if start + limit < len(found) else None
     return table_answer(request, form, Standing._fields, found[start : start + limit], following)
 
