@@ -7,7 +7,6 @@ is no newer than theirs.
 from __future__ import annotations
 
 import asyncio
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +21,7 @@ from rtexp.engine.api import Output
 from rtexp.errors import StoreUnavailable
 from rtexp.records import snapshot as wire
 from rtexp.settings import masked_url
+from rtexp.store import csv_text
 from rtexp.store.availability import Availability
 from rtexp.store.engine import reading
 from rtexp.store.metadata import read_experiments
@@ -146,9 +146,7 @@ def write_csv(place: Path | str, taken: wire.Snapshot) -> None:
     else:
         opened = fsspec.open(place, "w", encoding="utf-8", newline="")
     with opened as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(RampedGroup._fields)
-        writer.writerows(ramped_groups(taken))
+        csv_text.write_csv(file, RampedGroup._fields, ramped_groups(taken))
 
 
 def _with_periods(experiment: Experiment, period_ms: int) -> wire.Experiment:

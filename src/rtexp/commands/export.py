@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from rtexp.errors import UsageError
 from rtexp.store.cells import CellRow, read_cells
+from rtexp.store.csv_text import write_csv
 from rtexp.store.engine import opened, reading
 from rtexp.store.looks import LookRow, read_looks
 from rtexp.store.migrate import check_revision
@@ -93,19 +93,6 @@ def _reading(context: Context) -> Iterator[Connection]:
         check_revision(engine)
         with reading(engine) as connection:
             yield connection
-
-
-_truth = {True: "true", False: "false"}
-
-
-def write_csv(file: IO[str], columns: list[str], rows: Iterable[list[Any]]) -> None:
-    """Write a header and the rows; NULL is an empty field, which no number and no sketch is.
-
-    Truth is written as JSON has it, so that both forms of a table say the same.
-    """
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_truth.get(v, v) if isinstance(v, bool) else v for v in row] for row in rows)
 
 
 def write_jsonl(file: IO[str], columns: list[str], rows: Iterable[list[Any]]) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rtexp.commands.export import write_csv
 from rtexp.commands.text_table import iso_time, printable, text_table
 from rtexp.errors import UsageError
+from rtexp.store.csv_text import write_csv
 from rtexp.store.engine import opened, reading
 from rtexp.store.looks import LookRow, read_newest_looks
 from rtexp.store.metadata import experiment_names

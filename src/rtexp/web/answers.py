@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import csv
 import io
 import json
 from hashlib import blake2b
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from rtexp.store.csv_text import write_csv
 from rtexp.web.problems import bad
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-_TRUTH = {True: "true", False: "false"}
 _MOST_CURSOR_CHARACTERS = 4096
 
 
@@ -32,9 +31,7 @@ def json_answer(request: Request, value: Any) -> Response:
 def csv_answer(request: Request, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """Return a header and rows; the same bytes as `rtexp export` writes."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_TRUTH.get(v, v) if isinstance(v, bool) else v for v in row] for row in rows)
+    write_csv(text, columns, rows)
     return tagged(request, text.getvalue().encode("utf-8", "replace"), "text/csv; charset=utf-8")
 
 

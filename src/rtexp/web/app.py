@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WORKER_SECONDS = 1.0
 """How long a page waits for a worker."""
+SQL_SECONDS = 10.0
+"""How long one waits for each answer of a database server: people don't wait for as long as workers do."""
 
 
 class _App(FastAPI):
@@ -46,15 +48,16 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, *, token: str | None = None) -> FastAPI:
+def create_app(settings: Settings, *, token: str | None = None, sql_seconds: float = SQL_SECONDS) -> FastAPI:
     """Return the application: pages, API and health over the configured database.
 
     With a ``token`` all but health asks for it; without, only names of this machine are answered to. Connects
-    lazily, so a database that is away is no reason not to start. ConfigError if its password can't be read.
+    lazily, so a database that is away is no reason not to start; one that says nothing for ``sql_seconds`` counts as
+    away. ConfigError if its password can't be read.
     """
-    engine = make_engine(settings.store)
+    engine = make_engine(settings.store, answer_seconds=sql_seconds)
     base_path = settings.web.base_path
-    site = pages.Site(base_path)
+    site = pages.Site(base_path, has_token=token is not None)
     faults = Faults(site)
 
     @asynccontextmanager

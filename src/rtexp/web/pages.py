@@ -38,7 +38,8 @@ Filter = Annotated[str | None, Query()]
 class Site:
     """What all pages share: templates, static files, and where they are."""
 
-    def __init__(self, base_path: str) -> None:
+    def __init__(self, base_path: str, *, has_token: bool = False) -> None:
+        """``has_token``: people have logged in, and may log out."""
         self.assets = Assets()
         self._templates = Environment(
             loader=PackageLoader("rtexp.web"),
@@ -49,6 +50,7 @@ class Site:
         )
         self._templates.globals |= {
             "base": base_path,
+            "has_token": has_token,
             "api": f"{base_path}{PREFIX}",
             "static": lambda name: f"{base_path}/static/{self.assets.path(name)}",
             "in_path": in_path,

@@ -214,6 +214,22 @@ def test_who_logs_out_needs_the_token_again(guarded: Site) -> None:
     assert guarded.client.get("/").status_code == 401
 
 
+def test_who_is_logged_in_can_log_out_on_every_page(guarded: Site) -> None:
+    form = '<form class="leave" method="post" action="/logout"><button type="submit">Log out</button></form>'
+    assert form not in guarded.client.get("/").text, "who isn't has nothing to log out of"
+    guarded.client.post("/login", data={"token": TOKEN})
+    for path in ("/", "/state", "/experiments/nobody"):
+        assert form in guarded.client.get(path).text, path
+
+
+def test_the_way_out_is_below_the_base_path_and_is_not_there_without_a_token(tmp_path: Path) -> None:
+    with open_site(tmp_path, token=TOKEN, web=WebSettings(base_path="/ab")) as site:
+        site.client.post("/ab/login", data={"token": TOKEN})
+        assert 'action="/ab/logout"' in site.client.get("/ab/").text
+    with open_site(tmp_path) as site:
+        assert "Log out" not in site.client.get("/").text
+
+
 def test_a_wrong_token_is_logged_with_its_address_and_without_itself(
     guarded: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
