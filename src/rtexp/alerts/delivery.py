@@ -15,6 +15,7 @@ import structlog
 
 from rtexp.alerts.mailbox import Entry, Mailbox
 from rtexp.alerts.outcomes import Delivered, Later, Never
+from rtexp.alerts.tallies import Tally, Waiting
 from rtexp.alerts.timing import Do, RetryPace
 from rtexp.errors import StateError, UnsupportedVersion
 from rtexp.records.conditions import VERSION, Undelivered
@@ -67,6 +68,7 @@ class Delivery:
         self._now_ms = now_ms
         self._mailbox = Mailbox({})
         self._blocked_until_ms = 0.0
+        self.tally = Tally()
         self._log: FilteringBoundLogger = structlog.get_logger(__name__).bind(target=target)
 
     async def run(self) -> None:
@@ -97,24 +99,35 @@ class Delivery:
             self._log.exception("alert_unreadable", topic=read.topic, offset=read.offset)
             lost = Undelivered(VERSION, self._target, "", "unreadable", "", str(exc), 0, self._now_ms())
             await self._keep(lost)
+            self.tally.undelivered += 1
             return  # its offset is passed over with that of the next one
         self._mailbox.put(Entry(read.topic, read.offset, read.appended_ms, notice))
 
     async def _next(self) -> Entry | None:
         """Return the first that may be sent now; keep those that never may."""
-        rules, now_ms = self._policy.rules, self._now_ms()
+        now_ms = self._now_ms()
         for entry in self._mailbox.open():
-            users = None
-            if rules.lacks_users(entry.notice):
-                users = self._samples.users(entry.notice.experiment, entry.notice.period_start_ms)
-            match rules.decide(entry.notice, now_ms, users):
+            match self._decide(entry, now_ms):
                 case Do.SEND:
                     return entry
                 case Do.LEAVE:
-                    await self._leave(entry, f"fewer than {rules.minimum_users} users by the last look")
+                    least = self._policy.rules.minimum_users
+                    await self._leave(entry, f"fewer than {least} users by the last look")
                 case Do.WAIT:
                     continue
         return None
+
+    def _decide(self, entry: Entry, now_ms: int) -> Do:
+        rules, users = self._policy.rules, None
+        if rules.lacks_users(entry.notice):
+            users = self._samples.users(entry.notice.experiment, entry.notice.period_start_ms)
+        return rules.decide(entry.notice, now_ms, users)
+
+    def waiting(self) -> Waiting:
+        """Return what was read and the target hasn't got yet."""
+        now_ms, entries = self._now_ms(), list(self._mailbox.open())
+        held = sum(self._decide(entry, now_ms) is Do.WAIT for entry in entries)
+        return Waiting(len(entries), held, min((entry.appended_ms for entry in entries), default=None))
 
     async def _attempt(self, entry: Entry) -> None:
         began_ms = self._now_ms()
@@ -124,16 +137,20 @@ class Delivery:
         log = self._log.bind(id=entry.notice.id, kind=entry.notice.kind, attempts=entry.attempts)
         match outcome:
             case Delivered(answer):
+                self.tally.took()
                 log.info("alert_delivered", answer=answer, took_ms=self._now_ms() - began_ms)
                 await self._finish(entry)
             case Never(reason):
+                self.tally.refused()
                 await self._leave(entry, reason)
             case Later(reason, asked_s):
+                self.tally.failed(began_ms)
                 if self._now_ms() - entry.first_tried_ms >= self._policy.give_up_ms:
                     await self._leave(entry, f"given up after {entry.attempts} attempts: {reason}")
                     return
                 delay_s = self._policy.pace.delay_s(entry.attempts, asked_s)
                 self._blocked_until_ms = self._now_ms() + 1000 * delay_s
+                self.tally.delayed += 1
                 log.warning("alert_delayed", reason=reason, again_in_s=round(delay_s, 1))
 
     async def _leave(self, entry: Entry, reason: str) -> None:
@@ -152,6 +169,7 @@ class Delivery:
                 self._now_ms(),
             )
         )
+        self.tally.undelivered += 1
         await self._finish(entry)
 
     async def _finish(self, entry: Entry) -> None:

@@ -14,6 +14,7 @@ from rtexp.alerts.delivery import Delivery, Policy
 from rtexp.alerts.feed import CONDITIONS, KafkaFeed
 from rtexp.alerts.samples import Samples, reader
 from rtexp.alerts.senders import sender_of
+from rtexp.alerts.standing import Standing, watch_broker
 from rtexp.alerts.timing import Rules
 from rtexp.alerts.topics import Outlet, told_conditions
 from rtexp.alerts.watch import Limits, Watch
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings
 
 
-async def deliver(settings: Settings) -> None:
-    """Deliver to all targets and watch the pipeline, until cancelled.
+async def deliver(settings: Settings, standing: Standing | None = None) -> None:
+    """Deliver to all targets and watch the pipeline, until cancelled; ``standing`` then says how that goes.
 
     StoreUnavailable or UsageError if Kafka or its topics can't be had at the start; FatalError, StateError later.
     """
     kafka, alerts = settings.kafka, settings.alerts
+    standing = standing or Standing()
     policy = Policy(Rules.of(alerts), alerts.give_up_hours * 3_600_000)
     notice_of = _reader(pages_of(settings))
     async with AsyncExitStack() as stack:
@@ -43,19 +45,29 @@ async def deliver(settings: Settings) -> None:
         outlet = await stack.enter_async_context(Outlet(kafka))
         told = await told_conditions(kafka)
         samples = Samples(reader(engine))
-        deliveries = []
+        deliveries: dict[str, Delivery] = {}
         for target in alerts.targets:
             feed = await stack.enter_async_context(KafkaFeed(kafka, target.name))
             sender = sender_of(target)
             stack.push_async_callback(sender.close)
-            deliveries.append(
-                Delivery(target.name, sender, feed, policy, samples, notice_of=notice_of, keep=outlet.keep)
+            deliveries[target.name] = Delivery(
+                target.name, sender, feed, policy, samples, notice_of=notice_of, keep=outlet.keep
             )
-        for delivery in deliveries:
+        for delivery in deliveries.values():
             await delivery.begin()
         structlog.get_logger(__name__).info("delivering", targets=[target.name for target in alerts.targets])
         watch = Watch(Limits.of(settings), told=told, now_ms=time.time_ns() // 1_000_000)
-        loops = [watch_pipeline(watch, engine, outlet.tell), samples.run(), *(d.run() for d in deliveries)]
+        standing.begin(deliveries, watch.known)
+
+        def note(is_up: bool) -> None:  # noqa: FBT001 - of SQL
+            standing.store_up = is_up
+
+        loops = [
+            watch_pipeline(watch, engine, outlet.tell, note),
+            watch_broker(standing, outlet.answers),
+            samples.run(),
+            *(delivery.run() for delivery in deliveries.values()),
+        ]
         try:
             async with asyncio.TaskGroup() as tasks:
                 for loop in loops:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from rtexp.records.conditions import Condition, Undelivered
     from rtexp.settings import KafkaSettings
+
+ANSWER_SECONDS = 5.0
 
 
 async def records_from(kafka: KafkaSettings, name: str, offset: int = 0) -> list[ConsumerRecord]:
@@ -74,6 +77,14 @@ class Outlet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._producer.stop()
+
+    async def answers(self) -> bool:
+        """Return whether a broker answers now."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return bool(await self._producer.client.force_metadata_update())
+        except TimeoutError:
+            return False
 
     async def tell(self, condition: Condition) -> None:
         """Write a condition; FatalError if it can't be."""

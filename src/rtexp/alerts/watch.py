@@ -102,6 +102,10 @@ class Watch:
             else:
                 self._open[key] = one
 
+    def known(self) -> list[ConditionKind]:
+        """Return the kinds of what people have been told and that isn't over, one each."""
+        return [condition.kind for condition in self._open.values()]
+
     def observe(self, reports: Reports | None, now_ms: int) -> list[Condition]:
         """Return what has begun, and what is over; ``reports`` is None where SQL couldn't be read."""
         if reports is not None:

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 
 
-async def watch_pipeline(watch: Watch, engine: Engine, tell: Callable[[Condition], Awaitable[None]]) -> None:
-    """Watch until cancelled."""
+async def watch_pipeline(
+    watch: Watch,
+    engine: Engine,
+    tell: Callable[[Condition], Awaitable[None]],
+    note: Callable[[bool], None] = lambda _: None,
+) -> None:
+    """Watch until cancelled; ``note`` is told each time whether SQL could be read."""
     log: FilteringBoundLogger = structlog.get_logger(__name__)
     is_away = False
     while True:
@@ -42,6 +47,7 @@ async def watch_pipeline(watch: Watch, engine: Engine, tell: Callable[[Condition
             if not is_away:
                 log.warning("store_unavailable", reason=_reason(exc))
             is_away = True
+        note(not is_away)
         for change in watch.observe(reports, time.time_ns() // 1_000_000):
             log.warning("condition", kind=change.kind, job=change.job, is_over=change.is_over)
             await tell(change)

@@ -13,8 +13,9 @@ import click
 from rtexp.alerts.backlog import Backlog, read_backlogs
 from rtexp.alerts.notices import of_test
 from rtexp.alerts.outcomes import Delivered
-from rtexp.alerts.running import deliver, pages_of
+from rtexp.alerts.running import pages_of
 from rtexp.alerts.senders import sender_of
+from rtexp.bootstrap.alerts import deliver_and_serve
 from rtexp.commands.text_table import iso_time, printable, text_table
 from rtexp.errors import RtexpError, UsageError
 from rtexp.local.lock import directory_lock
@@ -42,18 +43,25 @@ def alerts() -> None:
 
 
 @alerts.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Serve health and metrics there, instead of at [alerts] port.",
+)
 @click.pass_obj
-def run(context: Context) -> None:
+def run(context: Context, *, port: int | None) -> None:
     """Deliver alerts to all targets until Ctrl-C; `rtexp up` does so too where targets are set.
 
     Example: rtexp alerts run
     """
     settings = context.settings
+    port = settings.alerts.port if port is None else port
     _some_targets(settings, None)
     Setup(settings.log, secrets_of(settings, os.environ)).begin()
     # Two on one machine would send everything twice.
     with directory_lock(settings.data.directory / "alerts"):
-        asyncio.run(run_until_signalled(deliver(settings), on_signal=lambda: None))
+        work = deliver_and_serve(settings, os.environ, port=port)
+        asyncio.run(run_until_signalled(work, on_signal=lambda: None))
 
 
 @alerts.command()

@@ -9,6 +9,7 @@ import shutil
 import socket
 import uuid
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,16 @@ def find_java(environ: Mapping[str, str]) -> str:
         "no Kafka answers, and none can be started: there is no Java; "
         "run `make setup` or install Java 17, or let [kafka] brokers name a Kafka that runs"
     )
+
+
+def this_or_free_port(port: int) -> int:
+    """Return the port if nobody listens at it on this machine, else one that is free."""
+    with suppress(OSError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        taken: int = probe.getsockname()[1]
+        return taken
+    return free_port()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from rtexp.errors import ConfigError, UsageError
-from rtexp.local.broker_files import free_port
+from rtexp.local.broker_files import this_or_free_port
 from rtexp.local.lock import LOCK_FILE, directory_lock
 from rtexp.local.topics import topics_of
 from rtexp.settings import (
@@ -82,19 +80,10 @@ def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> S
         pipeline=PipelineSettings(clock="records"),
         metadata=MetadataSettings(poll_seconds=1.0),
         statistics=StatisticsSettings(alpha=ALPHA),
-        web=WebSettings(port=_free(users.web.port)),
-        alerts=users.alerts,
+        web=WebSettings(port=this_or_free_port(users.web.port)),
+        alerts=users.alerts.model_copy(update={"host": "127.0.0.1"}),  # pages of a demo have no token either
         data=DataSettings(directory=directory.resolve()),
     )
-
-
-def _free(port: int) -> int:
-    with suppress(OSError), socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        taken: int = probe.getsockname()[1]
-        return taken
-    return free_port()
 
 
 def write_config(settings: Settings, directory: Path) -> Path:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rtexp.errors import StoreUnavailable
 from rtexp.local.broker import answers, prepare, wait_until_it_answers
-from rtexp.local.broker_files import BrokerFiles, find_java, find_libs, free_port
+from rtexp.local.broker_files import BrokerFiles, find_java, find_libs, free_port, this_or_free_port
 from rtexp.local.lock import directory_lock
 from rtexp.local.supervisor import OWN_NAME, Child, Supervisor
 from rtexp.local.topics import create_topics
 from rtexp.settings import CONFIG_VARIABLE
 from rtexp.store.engine import opened
 from rtexp.store.migrate import upgrade
-from rtexp.web.address import read_token
+from rtexp.web.address import ALERTS_HOST, read_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -53,12 +54,14 @@ async def local_system(
     ``workers`` says how many of each job. They read ``config_path`` and ``environ`` again, so those must lead
     to ``settings``. ``on_line`` is the supervisor's. Whatever ends the block, or the start, stops all.
 
-    ConfigError if the pages need a token and have none; AlreadyRunning if another process holds the data
+    ConfigError if pages or alerts need a token and have none; AlreadyRunning if another process holds the data
     directory; StoreUnavailable if Kafka or SQL can't be had;
     StateError if topics or tables are not as this version needs them.
     """
     if pages:
         read_token(settings.web, environ)  # better said now, once, than by a child that ends again and again
+    if settings.alerts.targets:
+        read_token(settings.web, environ, host=settings.alerts.host, key=ALERTS_HOST)
     with directory_lock(settings.data.directory):
         async with Supervisor(on_line) as supervisor:
             await _have_broker(settings, supervisor, on_line, environ)
@@ -69,9 +72,10 @@ async def local_system(
             for child in _workers(settings, config_path, workers, environ):
                 supervisor.add(child)
             if pages:
-                supervisor.add(_command_child(WEB, ["web"], config_path, environ))
+                supervisor.add(_command_child(WEB, lambda: ["web"], config_path, environ))
             if settings.alerts.targets:
-                supervisor.add(_command_child(ALERTS, ["alerts", "run"], config_path, environ))
+                words = partial(_words_of_alerts, settings)
+                supervisor.add(_command_child(ALERTS, words, config_path, environ))
             yield supervisor
 
 
@@ -122,14 +126,19 @@ def _childs(environ: Mapping[str, str], config_path: Path | None) -> dict[str, s
 
 
 def _command_child(
-    name: str, words: Sequence[str], config_path: Path | None, environ: Mapping[str, str]
+    name: str, words: Callable[[], Sequence[str]], config_path: Path | None, environ: Mapping[str, str]
 ) -> Child:
     def command() -> Sequence[str]:
-        return [sys.executable, "-m", "rtexp", *words]
+        return [sys.executable, "-m", "rtexp", *words()]
 
     return Child(
         name, command, _childs(environ, config_path), stage=_WORKER_STAGE, grace_s=_WORKER_GRACE_SECONDS
     )
+
+
+def _words_of_alerts(settings: Settings) -> Sequence[str]:
+    # Its own port while nobody else has that, so that what scrapes it needn't look for it.
+    return ["alerts", "run", "--port", str(this_or_free_port(settings.alerts.port))]
 
 
 def _workers(

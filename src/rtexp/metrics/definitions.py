@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "summary", "histogram"]
-Process = Literal["worker", "web"]
+Process = Literal["worker", "web", "alerts"]
 
 WORKER: tuple[Process, ...] = ("worker",)
 WEB: tuple[Process, ...] = ("web",)
-ALL: tuple[Process, ...] = ("worker", "web")
+ALERTS: tuple[Process, ...] = ("alerts",)
+WORKER_AND_ALERTS: tuple[Process, ...] = ("worker", "alerts")
+ALL: tuple[Process, ...] = ("worker", "web", "alerts")
 
 TASK = ("agent", "partition")
 INPUT = ("agent", "topic", "partition")
@@ -61,8 +63,10 @@ METRICS = (
         "Rising without your doing: the last line before each start says why it ended.",
     ),
     Metric(
-        "rtexp_broker_up", "gauge", (), "1 when the broker took this worker's last report of status in time.",
+        "rtexp_broker_up", "gauge", (),
+        "1 when the broker took this worker's last report of status in time, or answered the process of alerts.",
         "0: brokers are away, slow, or refuse writes. Workers end by themselves where a commit isn't answered.",
+        WORKER_AND_ALERTS,
     ),
     # -- tasks of the engine ------------------------------------------------------------------------------
     Metric(
@@ -180,8 +184,10 @@ METRICS = (
         "For sizing of the database.",
     ),
     Metric(
-        "rtexp_store_up", "gauge", ("user",), "1 when SQL answered the last attempt (publish, metadata, operations).",
+        "rtexp_store_up", "gauge", ("user",),
+        "1 when SQL answered the last attempt (publish, metadata, operations; alerts).",
         "0: the log line store_unavailable has the server's own words. Nothing is lost; it is tried again.",
+        WORKER_AND_ALERTS,
     ),
     Metric(
         "rtexp_store_failures", "gauge", ("user",), "Failed attempts in a row.", "As for rtexp_store_up.",
@@ -201,6 +207,43 @@ METRICS = (
     Metric(
         "rtexp_alerts_raised_total", "counter", (), "Alerts sent to the topic of alerts.",
         "The pages say which experiments need a person.",
+    ),
+    # -- the process of alerts ----------------------------------------------------------------------------
+    Metric(
+        "rtexp_alerts_target_up", "gauge", ("target",),
+        "1 when a target answered the last attempt, 0 while attempts fail; absent before the first.",
+        "0: the log line alert_delayed has its answer; `rtexp alerts test --target NAME` tries it.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_delivered_total", "counter", ("target",), "Alerts that a target took.",
+        "For how many alerts people get.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_delayed_total", "counter", ("target",), "Attempts that failed, and are made again.",
+        "Rising: as for rtexp_alerts_target_up.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_undelivered_total", "counter", ("target",), "Alerts that a target doesn't get.",
+        "`rtexp alerts list` says which and why: refused, given up, or too few users by the last look.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_pending", "gauge", ("target",), "Alerts that were read and not yet taken; 500 at most.",
+        "500: nothing more is read for this target until one is sent.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_held", "gauge", ("target",),
+        "Of those, alerts that may not be sent yet: quiet hours, minimum_age_hours, minimum_users.",
+        "All of them: nothing is wrong, they come later.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_oldest_pending_timestamp_seconds", "gauge", ("target",),
+        "Epoch seconds at which the oldest pending alert was raised; absent when none waits.",
+        "Older than give_up_hours and not held: the target doesn't take it.", ALERTS,
+    ),
+    Metric(
+        "rtexp_alerts_conditions_open", "gauge", ("kind",),
+        "What is wrong with the pipeline as people were told: stale, stopped (one a job), store.",
+        "Not 0: see docs/alerts.md, and the alert rules for what they name.", ALERTS,
     ),
     # -- the web application ------------------------------------------------------------------------------
     Metric(

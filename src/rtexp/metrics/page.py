@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rtexp.metrics.definitions import ALL, METRICS, WEB, WORKER
+from rtexp.metrics.definitions import ALERTS, ALL, METRICS, WEB, WORKER, WORKER_AND_ALERTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Metrics
 
-Every worker and the web application answer `/metrics`, for Prometheus, behind the same token as their pages
-([docs/web.md](web.md)). Values are taken when somebody asks; no record costs anything for it. This page is made from
-`src/rtexp/metrics/definitions.py` by `python -m rtexp.metrics > docs/metrics.md`. How to scrape, the dashboard and the
-alert rules: [docs/operations.md](operations.md#metrics).
+Every worker, the web application and `rtexp alerts run` answer `/metrics`, for Prometheus, behind the same token as the
+pages ([docs/web.md](web.md)). Values are taken when somebody asks; no record costs anything for it. This page is made
+from `src/rtexp/metrics/definitions.py` by `python -m rtexp.metrics > docs/metrics.md`. How to scrape, the dashboard and
+the alert rules: [docs/operations.md](operations.md#metrics).
 
 No label holds a user or an experiment. `agent` is `filter_actions` or `filter_activations` (ingest, whose partition is
--1: all that the worker reads), `users` (aggregate) or `buckets` (results); `rtexp_job` is ingest, aggregate, results or
-web. Times are epoch seconds: `time() - …` is an age. A value that isn't known is absent, never 0.
+-1: all that the worker reads), `users` (aggregate) or `buckets` (results); `rtexp_job` is ingest, aggregate, results,
+web or alerts; `target` is a name of `[[alerts.targets]]`. Times are epoch seconds: `time() - …` is an age. A value that
+isn't known is absent, never 0.
 """
 _SECTIONS: tuple[tuple[str, tuple[Process, ...]], ...] = (
     ("Every process", ALL),
+    ("Workers and the process of alerts", WORKER_AND_ALERTS),
     ("Workers", WORKER),
     ("The web application", WEB),
+    ("The process of alerts", ALERTS),
 )
 
 

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rtexp.settings.binding import bind_host
+
 MAX_TARGETS = 16
 MAX_RECIPIENTS = 50
 
@@ -137,5 +139,9 @@ class AlertSettings(BaseModel):
     """Say so when counts are complete only to a time this long ago; 0: never."""
     stopped_minutes: Annotated[float, Field(ge=0, le=24 * 60)] = 2.0
     """Say so when no worker of a job has reported for this long, or SQL can't be read; 0: never."""
+    host: Annotated[str, AfterValidator(bind_host)] = "127.0.0.1"
+    """Where the process that delivers serves its health and metrics; other than a loopback address: with a token."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 6069
+    """0: any that is free."""
     give_up_hours: Annotated[float, Field(gt=0, le=24 * 28)] = 24.0
     """What a target hasn't taken after trying for this long is kept as undelivered, and the next one is tried."""

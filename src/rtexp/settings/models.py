@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rtexp.settings.alerts import AlertSettings
+from rtexp.settings.binding import bind_host
 from rtexp.settings.display import masked_url
 from rtexp.statistics.plans import MAX_BONFERRONI_LOOKS, Method, Spending, schedule_fault
 
@@ -108,12 +109,6 @@ def _no_limit(minutes: float) -> float:
     if minutes:
         raise ValueError("0: this version can't go on without activations")
     return minutes
-
-
-def _bind_host(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", text):
-        raise ValueError("an address or name to listen at, such as 127.0.0.1 or ::1")
-    return text
 
 
 def _network(text: str) -> str:
@@ -358,7 +353,7 @@ class StatisticsSettings(_Group):
 class WebSettings(_Group):
     """Where the pages are, and who may read them."""
 
-    host: Annotated[str, AfterValidator(_bind_host)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(bind_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     token_file: Path | None = None
     """Holds what others must send; needed where ``host`` isn't a loopback address."""
@@ -370,7 +365,7 @@ class WebSettings(_Group):
         tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), AfterValidator(_distinct)
     ] = ()
     """Whose X-Forwarded-For and X-Forwarded-Proto are believed."""
-    worker_host: Annotated[str, AfterValidator(_bind_host)] = "127.0.0.1"
+    worker_host: Annotated[str, AfterValidator(bind_host)] = "127.0.0.1"
     """Where each worker serves its health and state, unless ``--web-bind`` and ``--web-port`` say otherwise."""
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     """0: any that is free."""

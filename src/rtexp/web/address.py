@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "RTEXP_WEB_TOKEN"  # noqa: S105 - the name of a variable
 LEAST_TOKEN_CHARACTERS = 16
+WORKER_HOST = "--web-bind, [web] worker_host"
+ALERTS_HOST = "[alerts] host"
+"""Which setting says where something listens, for errors."""
 
 
 def address_of(web: WebSettings, port: int | None = None) -> str:
@@ -41,10 +44,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def read_token(web: WebSettings, environ: Mapping[str, str], *, host: str | None = None) -> str | None:
+def read_token(
+    web: WebSettings,
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    key: str = WORKER_HOST,
+) -> str | None:
     """Return the token of ``token_file`` or the environment, None if there is none and none is needed.
 
-    ``host`` is what is listened at; without it, that of the pages.
+    ``host`` is what is listened at, as ``key`` says; without it, that of the pages.
 
     ConfigError if the address can be reached from elsewhere and there is none, or it is too short to keep anyone out.
     """
@@ -60,9 +69,9 @@ def read_token(web: WebSettings, environ: Mapping[str, str], *, host: str | None
                     "[web] trusted_proxies: who reaches such a proxy reads everything, which needs a token: name a "
                     f"file that holds one in [web] token_file, or set {TOKEN_VARIABLE}"
                 )
-            key = "[web] host" if host is None else "--web-bind, [web] worker_host"
+            named = "[web] host" if host is None else key
             raise ConfigError(
-                f"{key}: {host or web.host} can be reached from other machines, which needs a token: name a file "
+                f"{named}: {host or web.host} can be reached from other machines, which needs a token: name a file "
                 f"that holds one in [web] token_file, or set {TOKEN_VARIABLE}; or set it to 127.0.0.1"
             )
     if len(token) < LEAST_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():

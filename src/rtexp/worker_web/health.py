@@ -1,7 +1,8 @@
-"""Whether a worker runs, and whether it does its work; open to everybody, so it tells codes and counts only."""
+"""Whether a process runs, and whether it does its work; open to everybody, so it tells codes, names and counts only."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 
 class Readiness(NamedTuple):
-    """Why a worker isn't ready, as stable codes; none when it is."""
+    """Why a process isn't ready, as stable codes; none when it is."""
 
     reasons: Sequence[str]
     recovery: Mapping[str, int]
     """How far the partitions are that aren't live yet; empty when all are."""
+    failing: Mapping[str, str] = MappingProxyType({})
+    """Since when targets of alerts fail, by name; empty when none does."""
 
 
 def readiness(
@@ -59,6 +62,8 @@ def ready(judge: Callable[[], Readiness]) -> Handler:
         said: dict[str, Any] = {"ready": not found.reasons, "reasons": list(found.reasons)}
         if found.recovery:
             said["recovery"] = dict(found.recovery)
+        if found.failing:
+            said["failing"] = dict(found.failing)
         given = answer(request, "Ready" if not found.reasons else "Not ready", said)
         if found.reasons:
             given.set_status(503)

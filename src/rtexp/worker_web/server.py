@@ -1,4 +1,4 @@
-"""The worker's own web server: aiohttp in the worker's event loop, started with the worker's other services.
+"""A worker's own web server: aiohttp in its event loop, started with its other services; that of alerts is the same.
 
 It is no part of counting. A port that is taken is said once and tried again; a request is bounded in time, and all
 of them in number; and whatever is read of a table is read between two flushes.
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
 from mode import Service
@@ -33,13 +33,26 @@ _STOP_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+class Listener(NamedTuple):
+    """What the log says of a server."""
+
+    gives: str = "health and state"
+    if_taken: str = "give each worker on a machine a --web-port of its own. Counting goes on"
+
+
 class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
     """Serves what was added before it starts, at the address that the worker's command line says."""
 
     driver_version = "aiohttp, rtexp's own views"
 
     def __init__(
-        self, conf: Any, port: Callable[[], int], *, read_token: Callable[[str], str | None], **kwargs: Any
+        self,
+        conf: Any,
+        port: Callable[[], int],
+        *,
+        read_token: Callable[[str], str | None],
+        listener: Listener = Listener(),  # noqa: B008 - it can't change
+        **kwargs: Any,
     ) -> None:
         """``conf`` is Faust's: ``web_bind`` and ``web_host``, final once the worker starts, as is ``port``.
 
@@ -48,6 +61,7 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
         self._conf = conf
         self._port = port
         self._read_token = read_token
+        self._listener = listener
         self._routes: list[web.RouteDef] = []
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
@@ -106,12 +120,11 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
         except OSError as error:
             if loud:
                 _log.error(
-                    "no health and state from this worker: %s:%s can't be listened at (%s); give each worker on a "
-                    "machine a --web-port of its own. Counting goes on, and this is tried again every %g s",
-                    bind, port, error.strerror or error, AGAIN_SECONDS,
+                    "no %s from this process: %s:%s can't be listened at (%s); %s, and this is tried again every %g s",
+                    self._listener.gives, bind, port, error.strerror or error, self._listener.if_taken, AGAIN_SECONDS,
                 )  # fmt: skip
             return False
-        _log.info("health and state at %s", self.url)
+        _log.info("%s at %s", self._listener.gives, self.url)
         return True
 
     async def _listen_later(self) -> None:

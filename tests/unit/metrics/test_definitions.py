@@ -14,6 +14,10 @@ UNITS = ("_seconds", "_bytes", "_rows", "_offsets", "_records", "_total", "_info
 WITHOUT_UNIT = {
     "process_open_fds",
     "process_max_fds",
+    "rtexp_alerts_conditions_open",
+    "rtexp_alerts_held",
+    "rtexp_alerts_pending",
+    "rtexp_alerts_target_up",
     "rtexp_broker_up",
     "rtexp_cells",
     "rtexp_input_position",
@@ -31,6 +35,7 @@ WITHOUT_UNIT = {
 LABELS = {
     "agent",
     "input",
+    "kind",
     "method",
     "partition",
     "place",
@@ -41,12 +46,13 @@ LABELS = {
     "rtexp_job",
     "status",
     "table",
+    "target",
     "topic",
     "user",
     "version",
     "worker",
 }
-"""All have few values. `user` is one of publish, metadata, operations; nobody who acts. `job` is Prometheus' own."""
+"""All have few values. `user` is who uses SQL, such as publish; nobody who acts. `job` is Prometheus' own."""
 
 
 def test_names_are_given_once() -> None:

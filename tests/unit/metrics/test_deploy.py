@@ -15,7 +15,7 @@ from tests.unit.metrics.promql import named
 
 from rtexp.metrics.definitions import BY_NAME, METRICS
 from rtexp.records.raw import REASONS
-from rtexp.settings import WebSettings, load
+from rtexp.settings import AlertSettings, WebSettings, load
 from rtexp.web.address import read_token
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -94,7 +94,8 @@ def test_what_people_wake_up_for_has_a_rule() -> None:
     names = {rule["alert"] for rule in RULES}
     assert {
         "RtexpStale", "RtexpPartitionStopped", "RtexpSqlAway", "RtexpDeadLetters", "RtexpRestarts", "RtexpMemory",
-        "RtexpRecoveryStands", "RtexpNoWeb", "RtexpNoWorker",
+        "RtexpRecoveryStands", "RtexpNoWeb", "RtexpNoWorker", "RtexpAlertTargetFails", "RtexpAlertsUndelivered",
+        "RtexpAlertsGone",
     } <= names  # fmt: skip
     assert len(names) == len(RULES)
 
@@ -196,6 +197,32 @@ def test_every_service_that_runs_for_good_says_whether_it_is_ready() -> None:
             in COMPOSE["services"][name]["healthcheck"]["test"][-1]
         )
     assert f":{WebSettings().port}/health/ready" in COMPOSE["services"]["web"]["healthcheck"]["test"][-1]
+    assert f":{AlertSettings().port}/health/ready" in COMPOSE["services"]["alerts"]["healthcheck"]["test"][-1]
+
+
+def test_alerts_in_compose_have_a_target_and_a_token_and_are_asked_for(tmp_path: Path) -> None:
+    token = tmp_path / "web-token"
+    token.write_text("0123456789abcdef")
+    service = COMPOSE["services"]["alerts"]
+    settings = load(None, service["environment"] | {"RTEXP_WEB__TOKEN_FILE": str(token)})
+    assert settings.alerts.targets
+    assert read_token(settings.web, {}, host=settings.alerts.host)
+    assert (
+        settings.store.url
+        == load(
+            None, COMPOSE["services"]["web"]["environment"] | {"RTEXP_WEB__TOKEN_FILE": str(token)}
+        ).store.url
+    )
+    assert service["profiles"] == ["alerts"]
+
+
+@pytest.mark.parametrize(("name", "host"), [("prometheus.yml", "127.0.0.1"), ("compose.yml", "alerts")])
+def test_prometheus_asks_the_process_of_alerts_at_its_port(name: str, host: str) -> None:
+    jobs = yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]
+    targets = [
+        each["targets"] for job in jobs if job["job_name"] == "rtexp-alerts" for each in job["static_configs"]
+    ]
+    assert targets == [[f"{host}:{AlertSettings().port}"]]
 
 
 def test_only_this_machine_reaches_what_compose_publishes() -> None:
