@@ -19,13 +19,13 @@ import enum
 import itertools
 import logging
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import ProducerFenced
 
 from rtexp.engine import changelog
 from rtexp.engine.api import BatchAgent, Output, Page, TopicPartition
+from rtexp.engine.inputs import Input, Waiting
 from rtexp.engine.pace import Pace
 from rtexp.engine.recovery import recover
 from rtexp.engine.sensors import InputStatus, TaskSensors, TaskStatus
@@ -56,71 +56,6 @@ class Phase(enum.Enum):
     CLOSED = "closed"
 
 
-class _Waiting(NamedTuple):
-    next_offset: int
-    batch: Any
-    size: int
-    written_ms: int
-
-
-class _Input:
-    """Records of one input that were fetched and not yet applied."""
-
-    __slots__ = ("applied", "bytes", "end", "fetched", "mark", "rewind_to", "rows", "start", "waiting")
-
-    def __init__(self, start: int, mark: int) -> None:
-        self.fetched = start
-        """Next offset to take from the transport."""
-        self.applied = start
-        """Next offset after the last one that is in the state; or behind marks of transactions that follow it."""
-        self.mark = mark
-        """Next offset after the last one whose outputs are committed."""
-        self.start = start
-        self.rewind_to = max(start, mark)
-        """Both as they were when the task was opened."""
-        self.end = -1
-        self.waiting: deque[_Waiting] = deque()
-        self.rows = 0
-        self.bytes = 0
-
-    def take_due(self, state: PartitionState, topic: str, room: int) -> tuple[list[Any], int]:
-        """Remove and return the longest run of records that may be applied now; and the room that they leave.
-
-        The last record may take more than there was.
-        """
-        due = []
-        while self.waiting and room > 0 and state.is_due(topic, self.waiting[0].batch):
-            next_offset, batch, size, _ = self.waiting.popleft()
-            due.append(batch)
-            self.applied = next_offset
-            self.rows -= batch.rows
-            self.bytes -= size
-            # A record without rows still costs something: a run of heartbeats must end as well.
-            room -= batch.rows + 1
-        self._pass_what_holds_nothing()
-        return due, room
-
-    def reach(self, offset: int) -> None:
-        """Note that there is no record from `fetched` up to ``offset``, only marks of transactions if anything."""
-        self.fetched = max(self.fetched, offset)
-        self._pass_what_holds_nothing()
-
-    def _pass_what_holds_nothing(self) -> None:
-        if not self.waiting:
-            self.applied = self.fetched
-
-    @property
-    def rewound(self) -> int:
-        """How many offsets have been run again since the task was opened."""
-        return min(self.applied, self.rewind_to) - self.start
-
-    def forget_waiting(self) -> None:
-        """Drop what was fetched but not applied; it will be fetched again."""
-        self.waiting.clear()
-        self.rows = self.bytes = 0
-        self.fetched = self.applied
-
-
 class PartitionTask:
     """Runs one `PartitionState`. All methods belong to the worker's event loop."""
 
@@ -146,7 +81,7 @@ class PartitionTask:
         self._producer = FencedProducer(config, f"{config.group}-{agent.name}-{partition}")
         self._lock = asyncio.Lock()
         self._work = asyncio.Event()
-        self._inputs: dict[str, _Input] = {}
+        self._inputs: dict[str, Input] = {}
         self._state: PartitionState
         self._store: PartitionStore
         self._position = 0
@@ -170,7 +105,7 @@ class PartitionTask:
         head = await self._load()
         self._incarnation, self._position = head.incarnation, head.position
         base, mark = self._positions(head)
-        self._inputs = {t: _Input(base.get(t, 0), mark.get(t, 0)) for t in self.agent.inputs}
+        self._inputs = {t: Input(base.get(t, 0), mark.get(t, 0)) for t in self.agent.inputs}
         self.phase = Phase.REWINDING
         self.sensors.recovery_seconds = time.monotonic() - started
         log.info(
@@ -266,7 +201,7 @@ class PartitionTask:
             if value is None:
                 raise StateError(f"{topic}/{self.partition} holds an empty record at {record.offset}")
             batch = decode(topic, value)
-            source.waiting.append(_Waiting(record.offset + 1, batch, len(value), record.timestamp))
+            source.waiting.append(Waiting(record.offset + 1, batch, len(value), record.timestamp))
             source.fetched = record.offset + 1
             source.rows += batch.rows
             source.bytes += len(value)

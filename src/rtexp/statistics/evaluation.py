@@ -7,7 +7,7 @@ fold: the same plan and the same inputs give the same records, from the beginnin
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.statistics import confidence_sequence, srm
 from rtexp.statistics.adjust import benjamini_hochberg, holm
@@ -17,13 +17,11 @@ from rtexp.statistics.histories import ComparisonHistory, ComparisonKey, PeriodH
 from rtexp.statistics.looks import LookRecord
 from rtexp.statistics.methods import (
     NOTHING_SEEN,
-    P_CEILING,
-    AlphaSpending,
-    Bonferroni,
     ConfidenceSequence,
     GamblersRuin,
     Seen,
 )
+from rtexp.statistics.plan_rules import comparisons_of, rule_of
 from rtexp.statistics.plans import look_offsets_ms, plan_hash
 from rtexp.statistics.undefined import Reason, Undefined
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rtexp.statistics.looks import EventSums, GroupSums, LookInput, Role, Stretch
-    from rtexp.statistics.methods import Answer, Path, Rule
+    from rtexp.statistics.methods import Answer, Rule
     from rtexp.statistics.plans import Plan
 
 EXPLORATORY_WITH_P = 100
@@ -117,7 +115,7 @@ class PeriodEvaluator:
         self.period = period or PeriodHistory()
         known = comparisons or {}
         # A metric has one guardrail, and one role beside it, whatever the plan repeats.
-        keys = dict.fromkeys(key for treatment in plan.treatments for key in _comparisons(plan, treatment))
+        keys = dict.fromkeys(key for treatment in plan.treatments for key in comparisons_of(plan, treatment))
         self._with_p = sum(key.role == "exploratory" for key in keys) <= EXPLORATORY_WITH_P
         self._comparisons = [self._comparison(key, known.get(key) or ComparisonHistory()) for key in keys]
 
@@ -393,41 +391,7 @@ class PeriodEvaluator:
             (g.harm for g in self._plan.guardrails if (g.event, g.metric) == (key.event, key.metric)), None
         )
         towards = -1 if key.role == "guardrail" and harm == "drop" else 1
-        return _Comparison(key, history, self._rule(key, history.path), towards)
-
-    def _rule(self, key: ComparisonKey, path: Path) -> Rule:
-        plan = self._plan
-        if key.role == "guardrail":
-            return AlphaSpending(
-                path,
-                spending="pocock",
-                sides=1,
-                min_growth=plan.min_growth,
-                min_spend=plan.min_spend,
-                with_p=True,
-                ceiling=max(P_CEILING, plan.guardrail_alpha),
-            )
-        match plan.method:
-            case "alpha-spending":
-                return AlphaSpending(
-                    path,
-                    spending=plan.spending,
-                    sides=2,
-                    min_growth=plan.min_growth,
-                    min_spend=plan.min_spend,
-                    with_p=key.role == "decision" or self._with_p,
-                    ceiling=max(P_CEILING, plan.alpha),
-                )
-            case "bonferroni":
-                return Bonferroni(path, looks=self._looks)
-            case "confidence-sequence":
-                return ConfidenceSequence(
-                    path, rho_squared=confidence_sequence.rho_squared(plan.alpha, plan.expected_users)
-                )
-            case "gamblers-ruin":
-                return GamblersRuin(path, conversions=plan.ruin_conversions or 0, lead=plan.ruin_lead or 0)
-            case method:
-                assert_never(method)
+        return _Comparison(key, history, rule_of(self._plan, key, history.path, with_p=self._with_p), towards)
 
 
 class _Lift(NamedTuple):
@@ -456,16 +420,3 @@ def _is_consistent(stretch: Stretch) -> bool:
 def _counts(group: GroupSums, event: str) -> Counts:
     sums: EventSums = group.events[event]
     return Counts(group.users, sums.s1, sums.s2, sums.a)
-
-
-def _comparisons(plan: Plan, treatment: str) -> Iterator[ComparisonKey]:
-    """Yield what is tested of one treatment: every metric of every event, guardrails besides."""
-    declared = {(metric.event, metric.metric) for metric in plan.decision}
-    for event in plan.events:
-        for metric in Metric:
-            role: Role = "decision" if (event, metric.value) in declared else "exploratory"
-            yield ComparisonKey(treatment, event, metric.value, role)
-    for guardrail in plan.guardrails:
-        if guardrail.event not in plan.events:
-            continue  # nothing is counted of it
-        yield ComparisonKey(treatment, guardrail.event, guardrail.metric, "guardrail")
