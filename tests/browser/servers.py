@@ -30,6 +30,8 @@ class WebProcess:
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
         """With a slash at the end."""
+        self.environ: dict[str, str] = {}
+        """What it has beside the place of the database."""
 
     def start(self) -> None:
         """Start it, at the port that it had before, and wait until it listens."""
@@ -42,6 +44,7 @@ class WebProcess:
                 "RTEXP_STORE__URL": self.database.settings.url,
                 "RTEXP_WEB__PORT": str(self._port),
                 "PYTHONUNBUFFERED": "1",
+                **self.environ,
             },
             stdout=subprocess.PIPE,
             text=True,

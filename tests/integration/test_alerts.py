@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -14,12 +15,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 from tests.alert_receivers import every, receiver
+from tests.brokers import PrivateBroker
 from tests.faults.cluster import make_settings
 from tests.integration.pipelines import Pipeline, action, activation, experiment, now_ms
 from tests.unit.alerts.told import alert
+from tests.unit.metrics.scrapes import Scrape
 
 from rtexp.alerts import watch, watching
 from rtexp.alerts.running import deliver
@@ -54,7 +58,7 @@ def webhook(directory: Path, name: str, taker: Receiver, kind: str = "webhook") 
 
 def alert_settings(directory: Path, broker: str, *targets: Target, **changes: Any) -> Settings:
     made = make_settings(directory, broker, f"l{uuid4().hex[:8]}", partitions=1)
-    alerts = AlertSettings(targets=targets, stopped_minutes=0.0).model_copy(update=changes)
+    alerts = AlertSettings(targets=targets, stopped_minutes=0.0, port=0).model_copy(update=changes)
     web = WebSettings(public_url="https://ab.example.org")
     return made.model_copy(update={"alerts": alerts, "web": web})
 
@@ -134,6 +138,23 @@ class AlertsProcess:
     def said(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
+    async def ask(self, path: str) -> tuple[int, str]:
+        """Ask where it last said that it serves."""
+        url = re.findall(r"health and metrics at (http://[0-9.:]+)", self.said)[-1]
+        async with aiohttp.ClientSession() as session, session.get(url + path) as given:
+            return given.status, await given.text()
+
+    async def is_ready(self, *reasons: str) -> dict[str, Any]:
+        """Return what it says of its health, once that is for these reasons; without any, that it is ready."""
+        async with asyncio.timeout(60):
+            while True:
+                status, text = await self.ask("/health/ready")
+                said: dict[str, Any] = json.loads(text)
+                if said["reasons"] == list(reasons):
+                    assert status == (503 if reasons else 200)
+                    return said
+                await asyncio.sleep(0.05)
+
 
 @asynccontextmanager
 async def alerts_process(directory: Path, settings: Settings) -> AsyncIterator[AlertsProcess]:
@@ -168,6 +189,47 @@ async def test_a_receiver_that_fails_five_times_gets_each_alert_in_order_and_hol
             for taker in (failing, other):
                 assert taker.url.rpartition("/")[2] not in process.said, "an address is a secret"
         assert taken[0].body["link"].startswith("https://ab.example.org/experiments/heavier-page?")
+
+
+async def test_a_target_that_fails_is_told_by_name_until_it_takes_an_alert(
+    broker: str, tmp_path: Path
+) -> None:
+    async with receiver() as failing, receiver() as other:
+        failing.script = [(503, {})] * 3
+        targets = webhook(tmp_path, "failing", failing), webhook(tmp_path, "other", other)
+        settings = alert_settings(tmp_path, broker, *targets)
+        await prepared(settings)
+        async with alerts_process(tmp_path, settings) as process:
+            await process.is_ready()
+            await tell(settings, ["a"])
+            said = await process.is_ready("target:failing")
+            assert list(said["failing"]) == ["failing"]
+            await failing.has(1)
+            await process.is_ready()
+            _, text = await process.ask("/metrics")
+            scrape = Scrape(text.encode())
+            assert scrape.all("rtexp_alerts_delivered_total") == {("failing",): 1, ("other",): 1}
+            assert scrape.all("rtexp_alerts_delayed_total") == {("failing",): 3, ("other",): 0}
+            assert scrape.all("rtexp_alerts_pending") == {("failing",): 0, ("other",): 0}
+            assert (scrape.one("rtexp_broker_up"), scrape.one("rtexp_store_up")) == (1, 1)
+
+
+async def test_a_broker_that_is_away_is_told_and_so_is_that_it_is_back(tmp_path: Path) -> None:
+    own = PrivateBroker(tmp_path / "kafka")
+    await asyncio.to_thread(own.start)
+    try:
+        async with receiver() as taker:
+            settings = alert_settings(tmp_path, own.address, webhook(tmp_path, "ops", taker))
+            await prepared(settings)
+            async with alerts_process(tmp_path, settings) as process:
+                await process.is_ready()
+                await asyncio.to_thread(own.kill)
+                await process.is_ready("broker")
+                assert (await process.ask("/health/live"))[0] == 200
+                await asyncio.to_thread(own.start)
+                await process.is_ready()
+    finally:
+        await asyncio.to_thread(own.stop)
 
 
 async def test_whenever_the_process_is_killed_each_alert_comes_in_order_under_its_key(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ import pytest
 
 from rtexp.errors import ConfigError, StoreUnavailable
 from rtexp.local.broker import answers, prepare, wait_until_it_answers
-from rtexp.local.broker_files import BrokerFiles, find_java, find_libs, free_port
+from rtexp.local.broker_files import BrokerFiles, find_java, find_libs, free_port, this_or_free_port
 from rtexp.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -107,3 +108,12 @@ def test_the_working_directory_is_not_part_of_what_is_written(
     monkeypatch.chdir(tmp_path)
     relative = BrokerFiles(tmp_path.relative_to(tmp_path), tmp_path, "java", port=1)
     assert os.path.isabs(properties(relative)["log.dirs"])  # noqa: PTH117 - a text of a file
+
+
+def test_a_port_is_kept_while_nobody_else_has_it() -> None:
+    port = free_port()
+    assert this_or_free_port(port) == port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert this_or_free_port(port) not in {0, port}

@@ -56,3 +56,13 @@ async def test_ready_is_200_and_anything_else_503_with_the_reasons() -> None:
         assert json.loads(given.text) == {"ready": False, "reasons": ["recovering"], "recovery": {"live": 0}}
         found = Readiness([], {})
         assert (await ask("/health/ready")).status == 200
+
+
+async def test_names_of_what_fails_are_told_with_the_time_since_when() -> None:
+    server = make_server()
+    server.add(
+        "/health/ready", ready(lambda: Readiness(["target:ops"], {}, {"ops": "2026-01-01T00:00:00+00:00"}))
+    )
+    async with serving(server) as ask:
+        given = json.loads((await ask("/health/ready")).text)
+    assert given["failing"] == {"ops": "2026-01-01T00:00:00+00:00"}
