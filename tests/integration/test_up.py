@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,6 +104,29 @@ def wait_until_gone(pid: int) -> None:
     while is_running(pid):
         assert time.monotonic() < give_up, f"{pid} is still there"
         time.sleep(0.05)
+
+
+def test_alerts_under_up_say_whether_they_are_well_at_another_port_where_theirs_is_taken(
+    broker: str, tmp_path: Path
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        targets = f'[alerts]\nport = {taken}\n[[alerts.targets]]\nname = "here"\nkind = "log"\n'
+        up = Up(tmp_path, port=int(broker.rpartition(":")[2]), targets=targets)
+        try:
+            up.until("delivering")
+            (address,) = re.findall(
+                r"health and metrics at (http://127\.0\.0\.1:[0-9]+)", "\n".join(up.lines)
+            )
+            assert not address.endswith(f":{taken}")
+            with urlopen(f"{address}/health/ready") as given:
+                assert json.load(given) == {"ready": True, "reasons": []}
+            assert up.end(signal.SIGTERM) == 0
+        finally:
+            up.process.kill()
+            up.process.wait()
 
 
 def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None:

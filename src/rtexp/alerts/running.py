@@ -55,9 +55,9 @@ async def deliver(settings: Settings, standing: Standing | None = None) -> None:
             )
         for delivery in deliveries.values():
             await delivery.begin()
-        structlog.get_logger(__name__).info("delivering", targets=[target.name for target in alerts.targets])
         watch = Watch(Limits.of(settings), told=told, now_ms=time.time_ns() // 1_000_000)
         standing.begin(deliveries, watch.known)
+        structlog.get_logger(__name__).info("delivering", targets=[target.name for target in alerts.targets])
 
         def note(is_up: bool) -> None:  # noqa: FBT001 - of SQL
             standing.store_up = is_up

@@ -79,6 +79,12 @@ def test_of_the_users_settings_a_demo_takes_ports_and_alerts_only(tmp_path: Path
     assert load(write_config(settings, tmp_path), {}) == settings
 
 
+def test_alerts_of_a_demo_are_served_to_this_machine_alone(tmp_path: Path) -> None:
+    users = Settings(alerts=AlertSettings(host="0.0.0.0", targets=(Target(name="here", kind="log"),)))
+    settings = demo_settings(users, tmp_path, shares_broker=False)
+    assert (settings.alerts.host, settings.alerts.targets) == ("127.0.0.1", users.alerts.targets)
+
+
 def test_a_demos_pages_are_for_this_machine_at_the_users_port_or_a_free_one(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
