@@ -83,7 +83,7 @@ class Outlet:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return bool(await self._producer.client.force_metadata_update())
-        except TimeoutError:
+        except (KafkaError, TimeoutError):
             return False
 
     async def tell(self, condition: Condition) -> None:
