@@ -120,3 +120,26 @@ def test_the_same_numbers_stand_in_a_table(tab: Tab) -> None:
     expect(table.locator("tbody tr").first).to_be_visible(timeout=SOON_MS)
     cursor = page.locator("[data-part=cursor]")
     assert table.locator("tbody tr").count() == int(cursor.get_attribute("max") or "") + 1
+
+
+def test_under_a_broken_split_no_lift_is_said(tab: Tab) -> None:
+    page = tab.open("/experiments/checkout-copy")
+    note = page.locator("[data-part=note]")
+    expect(note).to_contain_text("The lift is withheld", timeout=SOON_MS)
+    expect(note).not_to_contain_text("Lift of")
+    assert tab.faults == []
+
+
+def test_evidence_far_beyond_the_boundary_stays_in_the_chart(tab: Tab) -> None:
+    page = drawn(tab)
+    low, high = page.evaluate(
+        """async () => {
+          const files = performance.getEntriesByType("resource").map(({ name }) => name);
+          const { boundaryPlot } = await import(files.find((name) => /plots/.test(name)));
+          const looks = { hours: [1, 2], z: [-3, -12.5], boundary: [9, 3], look: [1, 2], first_crossed: 2 };
+          const curves = { end: 72, groups: [], group: () => null, looksOf: () => looks };
+          return boundaryPlot(curves, { chosen: "treatment", role: "decision" }, {})[0].scales.y.range();
+        }"""
+    )
+    assert low < -12.5
+    assert high > 12.5

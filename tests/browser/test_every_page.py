@@ -56,6 +56,21 @@ def test_a_page_never_scrolls_sideways(browser: Browser, site: WebProcess, page:
             assert shown.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_times_of_other_years_have_room_beside_what_happened_then(browser: Browser, site: WebProcess) -> None:
+    with open_tab(browser, site.address) as tab:
+        for path in (PAGES["overview"], PAGES["gain"]):
+            times = tab.open(path).locator(".events time, .log time")
+            assert times.count() > 0
+            hidden = "time => { time.textContent = '2015-01-05 01:07'; return time.scrollWidth > time.clientWidth }"
+            assert not any(time.evaluate(hidden) for time in times.all())
+
+
+def test_rules_of_what_was_left_out_can_be_read_on_a_phone(browser: Browser, site: WebProcess) -> None:
+    with open_tab(browser, site.address, viewport={"width": 390, "height": 844}) as tab:
+        rule = tab.open("/state").locator("[data-live=state-left-out] tbody td:nth-child(3)").first
+        assert rule.evaluate("cell => cell.clientWidth") > 120
+
+
 def test_without_scripts_every_table_and_sentence_stays(browser: Browser, site: WebProcess) -> None:
     texts = []
     for able in (True, False):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rtexp.store.definitions import Experiment
     from rtexp.store.looks import LookRow
+    from rtexp.web.clocks import PageClock
 
 
 class Entry(NamedTuple):
@@ -55,9 +56,11 @@ def missed(looks: Sequence[LookRow]) -> list[int]:
     return [number for number in range(1, max(known, default=0)) if number not in known]
 
 
-def activity(looks: Sequence[LookRow], ramps: Sequence[Ramp], *, tone: str, start_ms: int) -> list[Entry]:
+def activity(
+    looks: Sequence[LookRow], ramps: Sequence[Ramp], clock: PageClock, *, tone: str, start_ms: int
+) -> list[Entry]:
     """Return the log of a period, newest first; ``looks`` are of one comparison, ``tone`` is that of its verdict."""
-    entries = list(_of_looks(looks, tone))
+    entries = list(_of_looks(looks, clock, tone))
     for ramp in ramps:
         inside = (
             "inside the running period: counts and looks go on"
@@ -68,7 +71,7 @@ def activity(looks: Sequence[LookRow], ramps: Sequence[Ramp], *, tone: str, star
     return sorted(entries, key=lambda entry: -entry.at_ms)
 
 
-def _of_looks(looks: Sequence[LookRow], tone: str) -> Iterator[Entry]:
+def _of_looks(looks: Sequence[LookRow], clock: PageClock, tone: str) -> Iterator[Entry]:
     before: LookRow | None = None
     for row in looks:
         if before is not None and row.look > before.look + 1:
@@ -85,14 +88,14 @@ def _of_looks(looks: Sequence[LookRow], tone: str) -> Iterator[Entry]:
             state = words.state(row.state)
             colour = tone if row.state in SIGNIFICANT else "warn" if row.state == "blocked_srm" else ""
             yield Entry(
-                row.evaluated_ms,
+                clock.of_look(row),
                 state.icon,
                 colour,
                 f"{row.event} {row.metric}: {state.label}",
                 _because(row),
             )
         if row.note and (before is None or row.note != before.note):
-            yield Entry(row.evaluated_ms, "warn", "warn", f"Look {row.look}: {words.note(row.note)}")
+            yield Entry(clock.of_look(row), "warn", "warn", f"Look {row.look}: {words.note(row.note)}")
         before = row
 
 

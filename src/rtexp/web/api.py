@@ -9,15 +9,17 @@ from starlette.responses import Response
 
 from rtexp.store.engine import reading
 from rtexp.store.metadata import experiment_names, periods, read_experiments
+from rtexp.store.operations import read_pipeline
 from rtexp.store.plans import StoredPlan, read_plans
 from rtexp.store.ranges import read_exposures
 from rtexp.store.views import as_object, find_view
 from rtexp.web import schemas
 from rtexp.web.answers import csv_answer, json_answer, offset_of, table_answer, to_cursor
+from rtexp.web.clocks import page_clock
 from rtexp.web.names import ONE
 from rtexp.web.problems import unknown_experiment
 from rtexp.web.questions import Cursor, Form, Limit, checked_name, refuse_others, refuse_unknown
-from rtexp.web.state import engine_of, period_ms_of
+from rtexp.web.state import engine_of, now_ms, period_ms_of, settings_of
 from rtexp.web.summaries import read_summaries
 from rtexp.web.verdicts import Standing, standings
 
@@ -61,7 +63,8 @@ def verdicts(request: Request, form: Form = "json", limit: Limit = 1000, cursor:
     refuse_others(request, "format", "limit", "cursor")
     start = offset_of(cursor)
     with reading(engine_of(request)) as connection:
-        summaries = read_summaries(connection, period_ms=period_ms_of(request))
+        clock = page_clock(read_pipeline(connection), settings_of(request), now_ms=now_ms())
+        summaries = read_summaries(connection, period_ms=period_ms_of(request), now_ms=clock.now_ms)
         users = read_exposures(connection)
     found = standings(summaries, users)
     following = to_cursor([start + limit]) if start + limit < len(found) else None

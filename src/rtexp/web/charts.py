@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 880, 260
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 28
 _LEAST_TOP_Z = 4.0
-_MOST_TOP_Z = 8.0
+_MOST_TOP_BOUND = 8.0
 """Early boundaries lie far out; they are cut off rather than pressing all else flat."""
+_MOST_TOP_Z = 40.0
 
 
 class Tick(NamedTuple):
@@ -57,8 +58,11 @@ def evidence(rows: Sequence[LookRow], *, period: tuple[int, int], ramps: Sequenc
     if not any(row.z is not None for row in rows):
         return None
     start_ms, end_ms = period
-    highest = max(abs(value) for row in rows for value in (row.z, row.boundary, 0.0) if value is not None)
-    most = min(max(highest * 1.1, _LEAST_TOP_Z), _MOST_TOP_Z)
+    most = max(
+        _LEAST_TOP_Z,
+        min(_highest(row.z for row in rows), _MOST_TOP_Z),
+        min(_highest(row.boundary for row in rows), _MOST_TOP_BOUND),
+    )
 
     def x(at_ms: int) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (at_ms - start_ms) / (end_ms - start_ms), 1)
@@ -93,6 +97,10 @@ def evidence(rows: Sequence[LookRow], *, period: tuple[int, int], ramps: Sequenc
             if abs(level) < most
         ],
     )
+
+
+def _highest(values: Iterable[float | None]) -> float:
+    return 1.1 * max((abs(value) for value in values if value is not None), default=0.0)
 
 
 def _area(points: Sequence[tuple[float, float]], edge: float) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings
     from rtexp.store.looks import LookRow
     from rtexp.store.views import PeriodView, View
+    from rtexp.web.clocks import PageClock
 
 ROLES = ("decision", "guardrail", "exploratory")
 _MOST_LOOKS = 1_001
@@ -73,18 +74,21 @@ class Details(NamedTuple):
 
 
 def read_details(
-    connection: Connection, view: View, choice: Choice, settings: Settings, *, now_ms: int
+    connection: Connection, view: View, choice: Choice, settings: Settings, *, clock: PageClock, now_ms: int
 ) -> Details:
-    """Return what the page shows; Problem if the address asks for what there isn't."""
+    """Return what the page shows; Problem if the address asks for what there isn't.
+
+    ``now_ms`` is the wall clock, which counters of refused input go by.
+    """
     experiment = view.experiment
-    period = _period(connection, view, choice.period_start_ms)
+    period = _period(connection, view, choice.period_start_ms, clock)
     rows = () if period is None else period.looks
     plan = None if period is None else _plan(period)
     span = None if period is None else (period.start_ms, period.end_ms)
     cells = (
         [] if span is None else list(read_counts(connection, CellRange(experiment.name, span[0], event="")))
     )
-    split = split_of(experiment, plan, cells, end_ms=span[1] if span else now_ms)
+    split = split_of(experiment, plan, cells, end_ms=span[1] if span else clock.now_ms)
     users = {share.group: share.users for share in split.shares} if split.users else {}
     summary = summarise(experiment, span, rows, plan, users)
     chosen = _chosen(rows, choice, summary.row)
@@ -104,8 +108,8 @@ def read_details(
         chart=evidence(looks, period=span, ramps=[ramp.at_ms for ramp in ramps]) if span else None,
         split=split,
         checks=checks(connection, settings, split, looks, plan, now_ms=now_ms),
-        activity=activity(looks, ramps, tone=tone, start_ms=span[0]) if span else [],
-        timeline=timeline(span, ramps, crossing, tone=tone, now_ms=now_ms) if span else None,
+        activity=activity(looks, ramps, clock, tone=tone, start_ms=span[0]) if span else [],
+        timeline=timeline(span, ramps, crossing, tone=tone, now_ms=clock.now_ms) if span else None,
         opinions=opinions(rows),
     )
 
@@ -125,14 +129,14 @@ def _of_role(rows: Sequence[LookRow], role: str, plan: Plan | None) -> list[Metr
     return [Metric(row, verdict(row, plan)) for row in found]
 
 
-def _period(connection: Connection, view: View, start_ms: int | None) -> PeriodView | None:
-    """Return the chosen period; without a choice the newest one of which a plan, looks or users are known."""
+def _period(connection: Connection, view: View, start_ms: int | None, clock: PageClock) -> PeriodView | None:
+    """Return the chosen period; else the newest that has begun and of which a plan, looks or users are known."""
     if start_ms is not None:
         found = next((period for period in view.periods if period.start_ms == start_ms), None)
         if found is None:
             raise Problem(404, "unknown-period", f"no period of this experiment begins at {start_ms} ms")
         return found
-    known = [period for period in view.periods if period.plan or period.looks]
+    known = [p for p in view.periods if p.looks or (p.plan and p.start_ms <= clock.now_ms)]
     if not known:
         name, groups = view.experiment.name, view.experiment.groups
         users = read_users_of(

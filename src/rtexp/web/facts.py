@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rtexp.statistics.plans import Plan
     from rtexp.store.looks import LookRow
+    from rtexp.web.clocks import PageClock
     from rtexp.web.summaries import Summary
 
 _MOST_NAMED = 3
@@ -135,13 +136,15 @@ class Change(NamedTuple):
     fact: Fact
 
 
-def changes(summaries: Iterable[Summary], *, now_ms: int) -> list[Change]:
+def changes(summaries: Iterable[Summary], clock: PageClock) -> list[Change]:
     """Return the newest changes of all experiments, newest first."""
-    every = (change for summary in summaries for change in _changes(summary) if change.at_ms <= now_ms)
+    every = (
+        change for summary in summaries for change in _changes(summary, clock) if change.at_ms <= clock.now_ms
+    )
     return sorted(every, key=lambda change: -change.at_ms)[:_MOST_CHANGES]
 
 
-def _changes(summary: Summary) -> Iterator[Change]:
+def _changes(summary: Summary, clock: PageClock) -> Iterator[Change]:
     name, row = summary.experiment.name, summary.row
     allocations = [(a.group, a.percent, a.at_ms) for a in summary.experiment.allocations]
     ramped: dict[int, list[str]] = {}
@@ -160,7 +163,7 @@ def _changes(summary: Summary) -> Iterator[Change]:
             if new.state in SIGNIFICANT and summary.verdict:
                 tone = summary.verdict
             text = f"{row.event} {row.metric}: {state.label} at look {new.look}"
-            yield Change(new.evaluated_ms, name, Fact(text, tone, state.icon))
+            yield Change(clock.of_look(new), name, Fact(text, tone, state.icon))
     for fired, step in zip(summary.alarm_rows, summary.alarm_steps, strict=True):
         text = f"guardrail alarm: {fired.event} {fired.metric} at look {step.look}"
-        yield Change(step.evaluated_ms, name, Fact(text, "bad", "warn"))
+        yield Change(clock.of_look(step), name, Fact(text, "bad", "warn"))

@@ -17,10 +17,11 @@ from rtexp.web import beliefs, facts, figures, marks, state, words
 from rtexp.web.activity import missed
 from rtexp.web.api import PREFIX
 from rtexp.web.assets import FOR_GOOD, Assets
+from rtexp.web.clocks import page_clock
 from rtexp.web.details import Choice, read_details
 from rtexp.web.names import ONE, in_path
 from rtexp.web.problems import Problem, unknown_experiment
-from rtexp.web.progress import progress, read_progress
+from rtexp.web.progress import progress
 from rtexp.web.questions import MOST_MS, checked_name
 from rtexp.web.state import engine_of, period_ms_of, settings_of
 from rtexp.web.summaries import by_urgency, read_summaries
@@ -100,21 +101,24 @@ def overview(request: Request) -> Response:
     """Show all experiments: first those that need a person."""
     settings, now_ms = settings_of(request), state.now_ms()
     with reading(engine_of(request)) as connection:
-        summaries = by_urgency(read_summaries(connection, period_ms=period_ms_of(request)))
         pipeline = read_pipeline(connection)
+        clock = page_clock(pipeline, settings, now_ms=now_ms)
+        found = read_summaries(connection, period_ms=period_ms_of(request), now_ms=clock.now_ms)
+    summaries = by_urgency(found)
     late = {
         name
         for name in (summary.experiment.name for summary in summaries)
-        if (found := progress(pipeline, settings, now_ms=now_ms, experiment=name)) and found.is_late
+        if (mine := progress(pipeline, settings, now_ms=now_ms, experiment=name)) and mine.is_late
     }
     values = {
         "now_ms": now_ms,
+        "clock": clock,
         "progress": progress(pipeline, settings, now_ms=now_ms),
         "late": late,
         "total": len(summaries),
         "urgent": sum(summary.part == "urgent" for summary in summaries),
         "sentence": facts.sentence(summaries),
-        "changes": facts.changes(summaries, now_ms=now_ms),
+        "changes": facts.changes(summaries, clock),
         "parts": [
             (name, *words_of, [summary for summary in summaries if summary.part == name])
             for name, words_of in PARTS.items()
@@ -150,9 +154,11 @@ def experiment(
         if view is None:
             raise unknown_experiment(name, experiment_names(connection))
         chosen = Choice(period, group, event, metric, role)
-        details = read_details(connection, view, chosen, settings, now_ms=now_ms)
-        complete = read_progress(connection, settings, now_ms=now_ms, experiment=name)
-    values = {"view": view, "details": details, "progress": complete, "now_ms": now_ms}
+        pipeline = read_pipeline(connection)
+        clock = page_clock(pipeline, settings, now_ms=now_ms)
+        details = read_details(connection, view, chosen, settings, clock=clock, now_ms=now_ms)
+    complete = progress(pipeline, settings, now_ms=now_ms, experiment=name)
+    values = {"view": view, "details": details, "progress": complete, "clock": clock, "now_ms": now_ms}
     return site_of(request).page("experiment.html", values)
 
 

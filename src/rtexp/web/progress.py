@@ -6,12 +6,9 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.records import partials
-from rtexp.store.operations import read_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from sqlalchemy import Connection
 
     from rtexp.settings import Settings
     from rtexp.store.operations import PipelineRow
@@ -36,13 +33,6 @@ class Progress(NamedTuple):
     """Rows that wait for other input or for metadata; none of them is lost."""
     rewinding: Sequence[PipelineRow]
     """Partitions that are still coming back to where they were."""
-
-
-def read_progress(
-    connection: Connection, settings: Settings, *, now_ms: int, experiment: str | None = None
-) -> Progress | None:
-    """Return how complete the numbers are; None while no job has said how far it is."""
-    return progress(read_pipeline(connection), settings, now_ms=now_ms, experiment=experiment)
 
 
 def progress(

@@ -104,15 +104,19 @@ class Summary(NamedTuple):
         return f"{(now_ms - start_ms) / 3_600_000:.1f} of {whole} h"
 
 
-def read_summaries(connection: Connection, *, period_ms: int) -> list[Summary]:
-    """Return all experiments in order of creation.
+def read_summaries(connection: Connection, *, period_ms: int, now_ms: int) -> list[Summary]:
+    """Return all experiments in order of creation, each in its newest period that has begun by ``now_ms``.
 
     Of their looks those alone are read that decide or guard, by the index: exploratory ones are most of the table.
     """
     experiments = read_experiments(connection)
     spans = {each.name: periods(each, period_ms) for each in experiments}
-    planned = planned_periods(connection)
-    current = {name: _newest(found, planned.get(name, ())) for name, found in spans.items()}
+    # With clock = "records" plans of all periods are frozen at once.
+    begun = {
+        name: [start for start in starts if start <= now_ms]
+        for name, starts in planned_periods(connection).items()
+    }
+    current = {name: _newest(found, begun.get(name, ())) for name, found in spans.items()}
     plans = plans_at(connection, [(name, span[0]) for name, span in current.items() if span])
     rows = _rows(connection, plans)
     summaries = []

@@ -53,8 +53,10 @@ def timeline(
         hour = (
             f"{figures.when(ramp.at_ms, now_ms)}" if first else f"hour {figures.hours(ramp.at_ms - start_ms)}"
         )
-        hides_now = first and now_ms < end_ms and now < 2 * _ROOM
-        marks.append(Mark(at(ramp.at_ms), "ramp", "", "" if hides_now else f"{hour} · {shares}"))
+        # Its text is the longest, and begins at the edge; what it would hide says more.
+        others = ([now] if now_ms < end_ms else []) + ([at(crossing.scheduled_ms)] if crossing else [])
+        hides_more = first and any(other < 2 * _ROOM for other in others)
+        marks.append(Mark(at(ramp.at_ms), "ramp", "", "" if hides_more else f"{hour} · {shares}"))
     if crossing is not None:
         gained = crossing.state == "significant_gain"
         text = f"look {crossing.look} · {'gain' if gained else 'drop'}"

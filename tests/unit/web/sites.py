@@ -80,7 +80,9 @@ class Site:
             upsert_cells(connection, [row for row in rows if isinstance(row, CellRow)])
             upsert_looks(connection, [row for row in rows if isinstance(row, LookRow)])
 
-    def freeze(self, name: str = "feed", *, guardrails: Sequence[Guardrail] = (), **good: str) -> None:
+    def freeze(
+        self, name: str = "feed", *, start_ms: int = START, guardrails: Sequence[Guardrail] = (), **good: str
+    ) -> None:
         frozen = plan(
             control="control",
             treatments=["treatment"],
@@ -90,17 +92,25 @@ class Site:
             good=good,
         )
         with open_database(self.database) as engine, writing(engine) as connection:
-            freeze_plans(connection, [(name, START, frozen)])
+            freeze_plans(connection, [(name, start_ms, frozen)])
 
 
 @contextmanager
 def open_site(
-    directory: Path, *, token: str | None = None, web: WebSettings | None = None, migrated: bool = True
+    directory: Path,
+    *,
+    token: str | None = None,
+    web: WebSettings | None = None,
+    pipeline: PipelineSettings | None = None,
+    migrated: bool = True,
 ) -> Iterator[Site]:
     database = SqliteFile(directory / "x.db")
     if migrated:
         with open_database(database):
             pass
-    app = create_app(Settings(store=database.settings, web=web or WebSettings()), token=token)
+    settings = Settings(
+        store=database.settings, web=web or WebSettings(), pipeline=pipeline or PipelineSettings()
+    )
+    app = create_app(settings, token=token)
     with TestClient(app, base_url=HERE, raise_server_exceptions=False, follow_redirects=False) as client:
         yield Site(database, client)

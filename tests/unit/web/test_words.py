@@ -63,6 +63,12 @@ def test_what_lies_far_out_is_cut_off_at_the_edge_of_the_chart() -> None:
     assert float(chart.upper.removeprefix("M").split("L")[0].split()[1]) == chart.top
 
 
+def test_evidence_beyond_the_highest_boundary_that_is_shown_stays_in_the_chart() -> None:
+    chart = charts.evidence([look(1, z=-8.0, boundary=9.0), look(2, z=-12.0, boundary=3.0)], period=PERIOD)
+    assert chart is not None
+    assert chart.top < chart.newest[1] < chart.bottom
+
+
 def test_a_guardrail_has_a_boundary_towards_harm_only() -> None:
     chart = charts.evidence([look(1, role="guardrail"), look(2, role="guardrail")], period=PERIOD)
     assert chart is not None

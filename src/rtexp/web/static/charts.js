@@ -64,7 +64,8 @@ class Charts {
   }
 
   get shown() {
-    return { view: this.view, chosen: this.asked.group, role: this.asked.role };
+    const { group, role, withheld } = this.asked;
+    return { view: this.view, chosen: group, role, withheld: withheld !== undefined };
   }
 
   draw() {

@@ -4,7 +4,8 @@ import * as numbers from "./numbers.js";
 
 const LEFT = 52;
 const SYNC = "hours";
-const MOST_Z = 8; // early boundaries lie far out; they are cut off rather than pressing all else flat
+const MOST_BOUND = 8; // early boundaries lie far out; they are cut off rather than pressing all else flat
+const MOST_Z = 40;
 const LEAST_Z = 4;
 const FONT = '11.5px -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
@@ -113,8 +114,8 @@ export function boundaryPlot(curves, { chosen, role }, hooks) {
     data.push(looks.boundary.map((value) => (value === null ? null : -value)));
     series.push(bound);
   }
-  const highest = Math.max(0, ...[...looks.z, ...looks.boundary].map(Math.abs)) * 1.1;
-  const most = Math.min(Math.max(highest, LEAST_Z), MOST_Z);
+  const highest = (values) => Math.max(0, ...values.map(Math.abs)) * 1.1;
+  const most = Math.max(LEAST_Z, Math.min(highest(looks.z), MOST_Z), Math.min(highest(looks.boundary), MOST_BOUND));
   const values = (value) => numbers.z(value).replace(/\.00$/, "");
   return [options(curves, colors, { height: 200, values, series, hooks, scale: () => [-most, most] }), data];
 }

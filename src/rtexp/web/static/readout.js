@@ -44,7 +44,7 @@ export function sentence(curves, { view }, index) {
 }
 
 /* Fills the table of one bucket and the line below it. */
-export function fill(table, note, curves, { view, chosen, role }, index) {
+export function fill(table, note, curves, { view, chosen, role, withheld }, index) {
   const rows = curves.groups.map((group) =>
     view === "bucket"
       ? row(group.group_name, numbers.count(group.exposures[index]), numbers.count(group.increments[index]))
@@ -61,7 +61,9 @@ export function fill(table, note, curves, { view, chosen, role }, index) {
   body.append(...rows);
   table.replaceChildren(head(...titles), body);
   note.textContent = [
-    `Lift of ${chosen} since the ramp ${numbers.lift(curves.lift(chosen, index))}.`,
+    withheld
+      ? "The lift is withheld: such groups can't be compared."
+      : `Lift of ${chosen} since the ramp ${numbers.lift(curves.lift(chosen, index))}.`,
     inForce(curves, chosen, role, curves.hours[index]),
   ].join(" ");
 }
