@@ -88,7 +88,9 @@ def read_details(
     cells = (
         [] if span is None else list(read_counts(connection, CellRange(experiment.name, span[0], event="")))
     )
-    split = split_of(experiment, plan, cells, end_ms=span[1] if span else clock.now_ms)
+    # Allocations may be known before they hold.
+    until_ms = min(span[1], clock.now_ms + 1) if span else clock.now_ms
+    split = split_of(experiment, plan, cells, end_ms=until_ms)
     users = {share.group: share.users for share in split.shares} if split.users else {}
     summary = summarise(experiment, span, rows, plan, users)
     chosen = _chosen(rows, choice, summary.row)

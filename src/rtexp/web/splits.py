@@ -57,7 +57,7 @@ class Split(NamedTuple):
 
 
 def split_of(experiment: Experiment, plan: Plan | None, rows: Iterable[CellRow], *, end_ms: int) -> Split:
-    """Return the split of a period from its cells of exposures; ``end_ms`` is the period's end."""
+    """Return the split of a period from its cells of exposures; what is allocated from ``end_ms`` on doesn't hold."""
     users = dict.fromkeys(experiment.groups, 0)
     hour = dict.fromkeys(experiment.groups, 0)
     multiple, found = 0, [row for row in rows if row.event == ""]

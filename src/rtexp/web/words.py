@@ -110,11 +110,17 @@ def why(row: LookRow | None, crossing: LookRow | None) -> str:
             "Lift, interval and p are withheld, since such groups can't be compared."
         )
     if row.state == "collecting" or row.reason in _GATES:
-        return (
+        acted = (
             f"Of {row.event}, {figures.count(row.a_treatment)} users acted under {row.group_name} and "
-            f"{figures.count(row.a_control)} in control, too few to test: {reason(row.reason)}. "
-            "Lift, interval and p are left out until there are enough."
+            f"{figures.count(row.a_control)} in control"
         )
+        if row.reason in _GATES:
+            return (
+                f"{acted}, too few to test: {reason(row.reason)}. "
+                "Lift, interval and p are left out until there are enough."
+            )
+        because = f": {reason(row.reason).removeprefix('put off: ')}" if row.reason else ""
+        return f"{acted}. Nothing was tested yet{because}. Lift, interval and p are left out until then."
     treatment, control = (figures.mean(mean_of(row, arm), row.metric) for arm in ("treatment", "control"))
     interval = figures.interval(row.lift_low, row.lift_high)
     said = [f"{treatment} under {row.group_name}, {control} in control; interval of the lift {interval}."]

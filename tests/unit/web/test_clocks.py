@@ -83,5 +83,17 @@ def test_what_has_happened_stands_at_its_time_in_the_records(replay: Site) -> No
     assert "04:15 search propensity: Significant gain" in text
 
 
+def test_an_allocation_that_does_not_hold_yet_is_not_shown_as_the_one_that_does(replay: Site) -> None:
+    later = experiment("twice")
+    ramp = Allocation("treatment", 90, START + 40 * HOUR_MS)
+    replay.define(dataclasses.replace(later, allocations=(*later.allocations, ramp)))
+    groups = {}
+    for hour in (36, 41):
+        counted_up_to(replay, START + hour * HOUR_MS)
+        groups[hour] = words(page(replay, "/experiments/twice")).partition("Observed")[2].partition("Bar:")[0]
+    assert "treatment 50% " in groups[36]
+    assert "treatment 90% " in groups[41]
+
+
 def test_live_a_look_was_when_it_was_evaluated(filled: Site) -> None:
     assert "Look Evaluated Control" in words(page(filled, "/experiments/feed"))

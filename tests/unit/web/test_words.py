@@ -38,6 +38,17 @@ def test_a_verdict_whose_newest_interval_includes_zero_says_since_when_it_stands
     assert "includes 0; the verdict stays from look 54" in words.why(row, look(54))
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("nothing_to_spend", "in control. Nothing was tested yet: too early to spend any error."),
+        ("too_few_actors", "in control, too few to test: too few users who acted."),
+    ],
+)
+def test_only_what_lacks_users_is_said_to_lack_them(reason: str, said: str) -> None:
+    assert said in words.why(look(2, state="collecting", crossed=False, reason=reason), None)
+
+
 def test_a_state_of_a_newer_version_is_shown_by_its_code() -> None:
     assert words.state("gone_fishing").label == "gone_fishing"
     assert words.headline(look(state="gone_fishing")) == "Collecting: too early for a first look"

@@ -72,7 +72,8 @@ export function fill(table, note, curves, { view, chosen, role, withheld }, inde
 function inForce(curves, chosen, role, hour) {
   const look = curves.lookAt(chosen, role, hour);
   if (!look) return "No look was evaluated by then.";
-  const sign = role === "guardrail" || look.boundary === null ? "" : "\u00b1";
+  if (look.boundary === null) return `Look ${look.look} was not tested.`;
+  const sign = role === "guardrail" ? "" : "\u00b1";
   const crossed = look.crossed !== null && look.crossed <= look.look ? `; crossed at look ${look.crossed}` : "";
   return `Look ${look.look} is in force: Z ${numbers.z(look.z)} against ${sign}${numbers.z(look.boundary)}${crossed}.`;
 }
