@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.chromium import launched
@@ -14,8 +15,22 @@ from tests.browser.servers import WebProcess, web_process
 from tests.browser.tabs import open_tab
 from tests.unit.store.databases import open_database
 
+from rtexp.store.engine import writing
+from rtexp.store.operations import (
+    FreshnessRow,
+    PipelineRow,
+    WorkerRow,
+    upsert_freshness,
+    upsert_pipeline,
+    upsert_workers,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 MOST_BYTES = 300_000
+MINUTE_MS = 60_000
 SHOTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "overview": ("/", {"viewport": {"width": 1280, "height": 900}}, 1240),
     "experiment": ("/experiments/new-feed", {"viewport": {"width": 1280, "height": 900}}, 1600),
@@ -24,10 +39,50 @@ SHOTS: dict[str, tuple[str, dict[str, Any], int]] = {
         {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
         1600,
     ),
+    "state": ("/state", {"viewport": {"width": 1280, "height": 900}}, 1180),
     "overview-phone": ("/", {"viewport": {"width": 390, "height": 844}}, 844),
     "experiment-phone": ("/experiments/new-feed", {"viewport": {"width": 390, "height": 844}}, 844),
 }
 """By name: address, context, and height in pixels from the top."""
+
+
+def report(engine: Engine, now_ms: int) -> None:
+    """Write an hour of freshness, what ingest has read, and a worker of each job."""
+    chance = random.Random(6)
+    minute_ms = now_ms // MINUTE_MS * MINUTE_MS
+    with writing(engine) as connection:
+        upsert_freshness(
+            connection,
+            [
+                FreshnessRow(
+                    minute_ms - ago * MINUTE_MS,
+                    12_900 + chance.randrange(300),
+                    14_600 + chance.randrange(1_500),
+                )
+                for ago in range(60)
+            ],
+        )
+        upsert_pipeline(
+            connection,
+            [
+                PipelineRow(
+                    "ingest", topic, partition, "ingest-1", 91_000, 12, now_ms - 2_000, 0, 0, 0, now_ms
+                )
+                for topic in ("actions", "activations")
+                for partition in range(4)
+            ],
+        )
+        upsert_workers(
+            connection,
+            [
+                WorkerRow(f"{job}-1", job, "", 8, now_ms - 26 * 60 * MINUTE_MS, 0, rss, cpu_seconds, now_ms)
+                for job, rss, cpu_seconds in (
+                    ("ingest", 101_000_000, 8_400.0),
+                    ("aggregate", 154_000_000, 12_100.0),
+                    ("results", 178_000_000, 5_300.0),
+                )
+            ],
+        )
 
 
 def take(browser: Browser, site: WebProcess, name: str) -> None:
@@ -39,6 +94,7 @@ def take(browser: Browser, site: WebProcess, name: str) -> None:
         if "experiments" in path:
             expect(page.locator("#charts")).to_be_visible()
             page.wait_for_timeout(500)  # for the fonts of the canvas
+        expect(page.locator(".fresh")).to_have_count(0)
         width = context["viewport"]["width"]
         file = IMAGES / f"{name}.png"
         page.screenshot(path=file, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
@@ -57,6 +113,7 @@ def main() -> None:
             fill(engine, SAMPLES, now_ms=now_ms)
             now_ms = int(time.time() * 1000)
             fill_operations(engine, watermark_ms=now_ms - 14_000, now_ms=now_ms)
+            report(engine, now_ms)
         site.start()
         with sync_playwright() as playwright, launched(playwright) as browser:
             for name in SHOTS:

@@ -67,7 +67,12 @@ def freshness_chart(
         y(on_purpose_ms),
         f"Of the last hour's arrivals 99 of 100 were in SQL within {figures.duration(highest)} in the slowest minute, "
         f"and within {figures.duration(rows[-1].p99_ms)} in the newest.",
-        [Tick(x(first_ms + n * MINUTE_MS), f"-{MINUTES - 1 - n}".replace("-0", "now")) for n in (0, 29, 59)],
+        [
+            Tick(
+                x(first_ms + n * MINUTE_MS), f"{figures.MINUS}{MINUTES - 1 - n}" if n < MINUTES - 1 else "now"
+            )
+            for n in (0, 29, 59)
+        ],
         [Tick(y(level), f"{level / 1000:g} s") for level in _levels(most_ms)],
     )
 
