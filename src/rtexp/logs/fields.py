@@ -34,7 +34,7 @@ class Cleaned:
     ) -> MutableMapping[str, Any]:
         """Clean the fields of one line, in structlog's chain."""
         for key, value in fields.items():
-            fields[key] = self.plain(value)
+            fields[key] = self._named(key, value)
         return fields
 
     def plain(self, value: Any) -> Any:
@@ -57,11 +57,11 @@ class Cleaned:
         return MASK if _SECRET_NAME.search(key) and isinstance(value, str) else self.plain(value)
 
     def _masked(self, text: str) -> str:
+        for secret in self._secrets:  # before a cut, which could leave half of one
+            text = text.replace(secret, MASK)
         if len(text) > MOST_CHARACTERS:
             # A traceback says at its end what happened.
             text = f"{text[: MOST_CHARACTERS // 4]} … {text[-MOST_CHARACTERS * 3 // 4 :]}"
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
         for pattern in (_LOGIN, _BEARER, _NAMED):
             text = pattern.sub(rf"\1{MASK}", text)
         return _COLOURS.sub("", text).translate(_CONTROLS)

@@ -272,3 +272,17 @@ def test_secrets_that_cannot_be_read_or_are_words_are_no_reason_to_fail(tmp_path
 
 def test_a_secret_within_another_leaves_nothing_of_it() -> None:
     assert Cleaned(["abcdef", "abcdefghi"]).plain("x abcdefghi y") == "x *** y"
+
+
+def test_a_field_that_is_named_like_a_secret_is_masked(stream: Stream) -> None:
+    structlog.get_logger("x").info("e", password="unknown-one", host="h")
+    assert (stream.only["password"], stream.only["host"]) == ("***", "h")
+
+
+def test_a_secret_is_masked_before_a_long_value_loses_its_middle(stream: Stream) -> None:
+    for before in range(3_980, 4_000):
+        logging.getLogger("x").info("%s%s%s", "-" * before, PASSWORD, "-" * 20_000)
+    assert PASSWORD[:6] not in stream.getvalue()
+    for behind in range(11_980, 12_000):
+        logging.getLogger("x").info("%s%s%s", "-" * 20_000, PASSWORD, "-" * behind)
+    assert PASSWORD[-6:] not in stream.getvalue()
