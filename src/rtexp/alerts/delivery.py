@@ -67,7 +67,7 @@ class Delivery:
         self._keep = keep
         self._now_ms = now_ms
         self._mailbox = Mailbox({})
-        self._blocked_until_ms = 0.0
+        self._blocked_from_ms, self._blocked_until_ms = 0.0, 0.0
         self.tally = Tally()
         self._log: FilteringBoundLogger = structlog.get_logger(__name__).bind(target=target)
 
@@ -82,7 +82,9 @@ class Delivery:
 
     async def step(self) -> None:
         """Make one attempt, or read on."""
-        if self._now_ms() >= self._blocked_until_ms and (entry := await self._next()) is not None:
+        # Before it began: the clock was set back, and says nothing of how long that still is.
+        is_blocked = self._blocked_from_ms <= self._now_ms() < self._blocked_until_ms
+        if not is_blocked and (entry := await self._next()) is not None:
             await self._attempt(entry)
         elif self._mailbox.has_room:
             for read in await self._feed.read(POLL_SECONDS):
@@ -149,7 +151,8 @@ class Delivery:
                     await self._leave(entry, f"given up after {entry.attempts} attempts: {reason}")
                     return
                 delay_s = self._policy.pace.delay_s(entry.attempts, asked_s)
-                self._blocked_until_ms = self._now_ms() + 1000 * delay_s
+                self._blocked_from_ms = self._now_ms()
+                self._blocked_until_ms = self._blocked_from_ms + 1000 * delay_s
                 self.tally.delayed += 1
                 log.warning("alert_delayed", reason=reason, again_in_s=round(delay_s, 1))
 

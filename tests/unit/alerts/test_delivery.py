@@ -245,3 +245,10 @@ async def test_a_receiver_that_fails_five_times_gets_each_alert_in_order(tmp_pat
     keys = [request.key for request in taker.requests]
     assert keys == ["a"] * 6 + ["b", "c"], "the same key each time"
     assert every(json.loads(request.raw)["idempotency_key"] for request in taker.taken) == ["a", "b", "c"]
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing() -> None:
+    made = await desk(A, outcomes=[Later("HTTP 503")])
+    assert await made.go_on() == ["a"]
+    made.now_ms -= HOUR_MS
+    assert await made.go_on() == ["a", "a"]
