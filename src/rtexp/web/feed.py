@@ -139,11 +139,17 @@ class Feed:
                     await self._make_again(watched)
         except StoreUnavailable as error:
             _log.warning("pages are out of date: %s", error)
-            for watched in self._pages.values():
-                if watched.round:
-                    watched.grow_stale(self._answered_ms)
+            self._grow_stale()
+        except Exception:  # noqa: BLE001 - a feed that has ended looks like a database in which nothing happens
+            _log.exception("pages are out of date")
+            self._grow_stale()
         else:
             self._answered_ms = self._now_ms()
+
+    def _grow_stale(self) -> None:
+        for watched in self._pages.values():
+            if watched.round:
+                watched.grow_stale(self._answered_ms)
 
     async def _make(self, watched: Watched) -> None:
         html = await self._get(watched.page)

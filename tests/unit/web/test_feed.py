@@ -297,3 +297,23 @@ def test_the_id_is_that_of_what_the_page_says() -> None:
     assert one.id != other.id
     other.take('<p data-live="a">1</p>', 7)
     assert one.id == other.id
+
+
+async def test_a_database_that_is_damaged_or_refuses_makes_pages_stale_as_well(script: Scripted) -> None:
+    class Damaged(Scripted):
+        broken = False
+
+        def are_new(self) -> bool:
+            if self.broken:
+                raise StateError("can't be read as a database")
+            return super().are_new()
+
+    damaged = Damaged()
+    async with running(damaged) as feed, feed.watching("/") as watched:
+        await rounds(damaged)
+        damaged.broken = True
+        assert await watched.moved(1, SOON)
+        assert "stale_since_ms" in data(watched.message(1))
+        damaged.broken = False
+        assert await watched.moved(2, SOON), "it goes on once that is over"
+        assert "stale_since_ms" not in data(watched.message(2))
