@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zlib import crc32
+
+import msgspec
 
 from rtexp.records import partials
 from rtexp.web.problems import Problem
@@ -24,6 +26,23 @@ KEPT_SECONDS = 5.0
 """For so long one answer serves all who look."""
 MOST_WORKERS = 32
 _AT_ONCE = 8
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Partition(msgspec.Struct):
+    """What is read of a partition in a worker's answer; at its address something else may answer by now."""
+
+    table: str
+    entries: _Count | None = None
+    """None where it isn't live."""
+    disk_bytes: _Count | None = None
+    memory_bytes: _Count | None = None
+
+
+class _Here(msgspec.Struct):
+    partitions: list[_Partition]
 
 
 class TableSize(NamedTuple):
@@ -85,23 +104,24 @@ class StateTables:
         asked = [each.row for each in workers if each.state != "silent" and each.row.job in jobs][
             :MOST_WORKERS
         ]
-        found: list[Mapping[str, Any]] = []
+        found: list[_Partition] = []
         missing = []
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for row, future in [(row, pool.submit(self._client.tables, row.url)) for row in asked]:
                 try:
-                    found += future.result()["partitions"]
-                except (WorkerFault, KeyError):
+                    found += msgspec.convert(future.result(), _Here).partitions
+                except (WorkerFault, msgspec.ValidationError):
                     missing.append(row.worker)
         return Sizes([size for name in TABLES if (size := self._size(name, found))], missing)
 
-    def _size(self, name: str, found: Sequence[Mapping[str, Any]]) -> TableSize | None:
-        live = [each for each in found if each.get("table") == name and "entries" in each]
+    def _size(self, name: str, found: Sequence[_Partition]) -> TableSize | None:
+        live = [each for each in found if each.table == name and each.entries is not None]
         if not live:
             return None
         job, key = TABLES[name]
         entries, disk, memory = (
-            sum(each.get(what) or 0 for each in live) for what in ("entries", "disk_bytes", "memory_bytes")
+            sum(getattr(each, what) or 0 for each in live)
+            for what in ("entries", "disk_bytes", "memory_bytes")
         )
         return TableSize(name, job, key, entries, disk, memory, len(live), self._partitions(name))
 

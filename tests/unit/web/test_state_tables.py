@@ -68,3 +68,25 @@ def test_who_looks_while_workers_are_asked_gets_what_was_known_before(standing: 
     asking.join(SECONDS)
     assert tables.sizes(standing.workers).tables[0].entries == 2
     assert workers.asked == 2
+
+
+@pytest.mark.parametrize(
+    "partitions",
+    [
+        5,
+        None,
+        [5],
+        {"users": 1},
+        [{"table": "users", "entries": "many"}],
+        [{"table": "users", "entries": 1e999}],
+    ],
+)
+def test_what_a_worker_could_not_have_said_is_as_if_it_were_silent(
+    standing: Standing, partitions: Any
+) -> None:
+    class Strange:
+        def tables(self, _: str) -> Mapping[str, Any]:
+            return {"partitions": partitions}
+
+    sizes = StateTables(Settings(), Strange()).sizes(standing.workers)  # type: ignore[arg-type]
+    assert (list(sizes.tables), sizes.missing) == ([], ["aggregate-1"])
