@@ -91,7 +91,7 @@ def create_app(settings: Settings, *, token: str | None = None, sql_seconds: flo
     app.include_router(state_page.routes)
     # The last one added is the first to see a request.
     app.add_middleware(GZipMiddleware, compresslevel=6)  # leaves event streams as they are
-    app.add_middleware(HeadAsGet)
+    app.add_middleware(HeadAsGet, endless={f"{api.PREFIX}/events"})
     app.add_middleware(NotedRoute, prefix=api.PREFIX)
     if token is None:
         app.add_middleware(HostCheck, refuse=faults.refuse)

@@ -365,3 +365,9 @@ def test_the_openapi_document_says_what_answers_hold_and_what_can_go_wrong(site:
     cell = document["components"]["schemas"]["Cell"]
     assert tuple(cell["properties"]) == tuple(cell["required"]) == SeriesRow._fields
     assert tuple(document["components"]["schemas"]["Look"]["required"]) == LookRow._fields
+
+
+def test_an_experiment_may_be_called_like_a_stream(site: Site) -> None:
+    site.define(experiment("events"))
+    for path in (f"{API}/events", "/experiments/events"):
+        assert (site.client.head(path).status_code, site.client.get(path).status_code) == (200, 200)
