@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse
 
 from rtexp.web.door import Door
@@ -70,10 +70,13 @@ class Gate:
 
     async def _log_in(self, request: Request) -> Response:
         form = b""
-        async for part in request.stream():
-            form += part
-            if len(form) > _MOST_FORM_BYTES:
-                return self._refuse(request, 413)
+        try:
+            async for part in request.stream():
+                form += part
+                if len(form) > _MOST_FORM_BYTES:
+                    return self._refuse(request, 413)
+        except ClientDisconnect:  # anybody can do this as often as they like: it is worth no traceback
+            return self._refuse(request, 400)
         given = parse_qs(form.decode("latin-1")).get("token", [""])[0]
         refusal = self._door.weigh(given, _host(request))
         if refusal is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _REFUSALS = {
+    400: ("cut-off", "the form didn't come whole: send it again"),
     401: (
         "unauthorized",
         "this needs the token: send it as `Authorization: Bearer TOKEN`, or log in on a page",

@@ -29,16 +29,21 @@ class Keys(NamedTuple):
     def holds(self, session: str, now_s: float) -> bool:
         """Return whether a cookie's value is one of ours, and not yet over."""
         until, _, signature = session.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._signed(until).encode()):
+        if not hmac.compare_digest(_bytes(signature), self._signed(until).encode()):
             return False
         return now_s < int(until)
 
     def _signed(self, until: str) -> str:
-        return hmac.new(_digest(self.token), f"session until {until}".encode(), "sha256").hexdigest()
+        return hmac.new(_digest(self.token), _bytes(f"session until {until}"), "sha256").hexdigest()
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(_bytes(text)).digest()
+
+
+def _bytes(text: str) -> bytes:
+    """Return text of a header as bytes, whatever was sent: a server may have decoded what is no UTF-8."""
+    return text.encode(errors="surrogatepass")
 
 
 def names_this_machine(host: str) -> bool:

@@ -8,11 +8,13 @@ import pytest
 from pydantic import ValidationError
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from tests.unit.store.databases import SqliteFile
 from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
 
 from rtexp.errors import ConfigError
-from rtexp.settings import WebSettings
+from rtexp.settings import Settings, WebSettings
 from rtexp.web.address import TOKEN_VARIABLE, is_loopback, read_token
+from rtexp.web.app import create_app
 from rtexp.web.attempts import ATTEMPTS, Attempts, site_of
 from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys
 
@@ -333,3 +335,22 @@ def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_the_address_is_loopback_in_these_tests() -> None:
     assert HERE.startswith("http://127.0.0.1")
+
+
+async def test_who_hangs_up_while_logging_in_leaves_no_traceback(tmp_path: Path) -> None:
+    app = create_app(Settings(store=SqliteFile(tmp_path / "x.db").settings), token=TOKEN)
+    said: list[Any] = []
+    scope = {
+        "type": "http", "method": "POST", "path": "/login", "raw_path": b"/login", "query_string": b"",
+        "headers": [(b"content-length", b"100")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "scheme": "http", "http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"},
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app(scope, receive, send)
+    assert [message["status"] for message in said if "status" in message] == [400]

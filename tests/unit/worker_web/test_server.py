@@ -187,3 +187,13 @@ async def test_a_fault_is_answered_without_what_it_says() -> None:
         assert given.status == 500
         assert "u-4711" not in given.text
         assert json.loads((await ask("/nothing")).text)["code"] == "http"
+
+
+async def test_a_cookie_that_is_no_text_is_refused_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    server = make_server(token=TOKEN)
+    async with serving(server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"GET /x HTTP/1.1\r\nHost: here\r\nCookie: rtexp=\xff.\xff\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+    assert not caplog.records
