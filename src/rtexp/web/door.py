@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rtexp.web.attempts import Attempts, site_of
-from rtexp.web.keys import Keys
+from rtexp.web.keys import PASS, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,11 @@ class Door:
         if kind.lower() == "bearer" and given.strip():
             return self.weigh(given.strip(), host)
         return None if self.keys.holds(session, self._clock()) else 401
+
+    def has_pass(self, authorization: str, url: str) -> bool:
+        """Return whether a request's header has a pass to a worker that is found at ``url``."""
+        kind, _, given = authorization.partition(" ")
+        return kind == PASS and self.keys.opens(given.strip(), url, self._clock())
 
     def weigh(self, given: str, host: str) -> int | None:
         """Judge a token: 401 if it is wrong, 429 if so many from there were that this one isn't looked at."""

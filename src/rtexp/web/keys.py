@@ -10,6 +10,10 @@ from rtexp.web.address import is_loopback
 
 COOKIE = "rtexp"
 SESSION_SECONDS = 12 * 3600
+PASS = "Rtexp-Pass"  # noqa: S105 - the name of a scheme
+"""The scheme, in the header Authorization, of what opens one worker."""
+PASS_SECONDS = 300
+"""As clocks of machines may differ."""
 
 
 class Keys(NamedTuple):
@@ -23,18 +27,34 @@ class Keys(NamedTuple):
 
     def session(self, now_s: float) -> str:
         """Return a cookie's value that holds for `SESSION_SECONDS`."""
-        until = str(int(now_s) + SESSION_SECONDS)
-        return f"{until}.{self._signed(until)}"
+        return self._until("session", int(now_s) + SESSION_SECONDS)
 
     def holds(self, session: str, now_s: float) -> bool:
         """Return whether a cookie's value is one of ours, and not yet over."""
-        until, _, signature = session.partition(".")
-        if not hmac.compare_digest(_bytes(signature), self._signed(until).encode()):
+        return self._is_of("session", session, now_s)
+
+    def pass_to(self, url: str, now_s: float) -> str:
+        """Return what opens the worker at an address, and nothing else.
+
+        The address was read from SQL or a topic: who forged it gets no more than a way to itself.
+        """
+        return self._until(f"pass to {url}", int(now_s) + PASS_SECONDS)
+
+    def opens(self, given: str, url: str, now_s: float) -> bool:
+        """Return whether this is a pass to a worker that is found at ``url``, and not yet over."""
+        return self._is_of(f"pass to {url}", given, now_s)
+
+    def _until(self, what: str, until_s: int) -> str:
+        return f"{until_s}.{self._signed(what, str(until_s))}"
+
+    def _is_of(self, what: str, given: str, now_s: float) -> bool:
+        until, _, signature = given.partition(".")
+        if not hmac.compare_digest(_bytes(signature), self._signed(what, until).encode()):
             return False
         return now_s < int(until)
 
-    def _signed(self, until: str) -> str:
-        return hmac.new(_digest(self.token), _bytes(f"session until {until}"), "sha256").hexdigest()
+    def _signed(self, what: str, until: str) -> str:
+        return hmac.new(_digest(self.token), _bytes(f"{what} until {until}"), "sha256").hexdigest()
 
 
 def _digest(text: str) -> bytes:

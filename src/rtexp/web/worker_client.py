@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from rtexp.errors import RtexpError
+from rtexp.web.keys import PASS, Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MOST_BYTES = 8 << 20
+_PART_BYTES = 1 << 16
 
 
 class WorkerFault(RtexpError):  # noqa: N818 - neither ours nor always an error
@@ -27,11 +31,14 @@ class WorkerFault(RtexpError):  # noqa: N818 - neither ours nor always an error
 
 class _Stays(HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Follow nothing: the token goes along only where this module says."""
+        """Follow nothing: a pass is for one address."""
 
 
 class WorkerClient(NamedTuple):
-    """Asks with the token, never through a proxy; may block for twice ``seconds``."""
+    """Asks with passes that the token signs, never with itself: where workers are is read from SQL, and from them.
+
+    Never through a proxy; waits for no part of an answer longer than ``seconds``, nor for all of its body.
+    """
 
     token: str | None
     seconds: float = 3.0
@@ -57,25 +64,40 @@ class WorkerClient(NamedTuple):
         return found
 
     def _get(self, url: str, path: str, query: Mapping[str, str]) -> tuple[int, Mapping[str, Any]]:
-        if urlsplit(url).scheme != "http":
+        if not _is_http(url):
             raise WorkerFault("no-url", "the worker serves no state: it was started with --without-web")
         headers = {"Accept": "application/json"}
         if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
+            headers["Authorization"] = f"{PASS} {Keys(self.token).pass_to(url, time.time())}"
         words = f"?{urlencode(query)}" if query else ""
         request = Request(f"{url}{path}{words}", headers=headers)  # noqa: S310 - http alone, as checked above
         try:
             try:
                 with build_opener(ProxyHandler({}), _Stays).open(request, timeout=self.seconds) as answer:
-                    return answer.status, _decoded(answer.read(_MOST_BYTES + 1))
+                    return answer.status, _decoded(self._body(answer))
             except HTTPError as answer:
                 with answer:
-                    return answer.code, _decoded(answer.read(_MOST_BYTES + 1))
-        except (URLError, OSError, ValueError) as error:
+                    return answer.code, _decoded(self._body(answer))
+        except (URLError, HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise WorkerFault(
                 "worker-unavailable", f"the worker at {url} doesn't answer ({reason}): see whether it runs"
             ) from error
+
+    def _body(self, answer: HTTPResponse | HTTPError) -> bytes:
+        until, body = time.monotonic() + self.seconds, b""
+        while len(body) <= _MOST_BYTES and (part := answer.read1(_PART_BYTES)):
+            body += part
+            if time.monotonic() > until:
+                raise TimeoutError("the answer takes too long")
+        return body
+
+
+def _is_http(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme == "http"
+    except ValueError:
+        return False
 
 
 def _decoded(body: bytes) -> Mapping[str, Any]:
@@ -89,7 +111,8 @@ def _fault(url: str, status: int, found: Mapping[str, Any]) -> WorkerFault:
     if status == HTTPStatus.UNAUTHORIZED:
         return WorkerFault(
             "unauthorized",
-            f"the worker at {url} wants another token: give all the same [web] token_file or RTEXP_WEB_TOKEN",
+            f"the worker at {url} wants another token, or its clock is minutes ahead: give all the same [web] "
+            "token_file or RTEXP_WEB_TOKEN",
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return WorkerFault(

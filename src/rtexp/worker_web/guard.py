@@ -46,11 +46,13 @@ class Guard:
         self,
         token: str | None,
         *,
+        url: Callable[[], str] = str,
         seconds: float = MOST_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Without a ``token`` only names of this machine are answered to."""
+        """Without a ``token`` only names of this machine are answered to; ``url`` is where others find the worker."""
         self._door = None if token is None else Door(token, clock=clock)
+        self._url = url
         self._seconds = seconds
         self._running = 0
 
@@ -88,9 +90,10 @@ class Guard:
             return
         if request.path in OPEN:
             return
-        refusal = self._door.meet(
-            headers.get("Authorization", ""), request.cookies.get(COOKIE, ""), request.remote or ""
-        )
+        authorization = headers.get("Authorization", "")
+        if self._door.has_pass(authorization, self._url()):
+            return
+        refusal = self._door.meet(authorization, request.cookies.get(COOKIE, ""), request.remote or "")
         if refusal is not None:
             raise Problem(refusal, *_REFUSALS[refusal])
 

@@ -99,7 +99,7 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
             token = self._read_token(str(self._conf.web_bind))
         except ConfigError as error:
             die(str(error))
-        app = web.Application(middlewares=[Guard(token).middleware])
+        app = web.Application(middlewares=[Guard(token, url=lambda: self.url).middleware])
         app.add_routes(self._routes)
         self._runner = web.AppRunner(
             app,
