@@ -70,6 +70,7 @@ def create_app(settings: Settings, *, token: str | None = None, sql_seconds: flo
         openapi_url=f"{api.PREFIX}/openapi.json",
         docs_url=None,  # these pages load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to the host that was asked for, and out of the base path
         lifespan=lifespan,
         exception_handlers=dict(faults.handlers()),
     )

@@ -55,8 +55,17 @@ def targets(request: Request) -> Response:
     spoke_after_ms = int(time.time() * 1000) - TARGET_MS
     with reading(engine_of(request)) as connection:
         found = read_workers(connection)
-    urls = [urlsplit(row.url) for row in found if row.url and row.updated_ms > spoke_after_ms]
-    return json_answer(request, [{"targets": sorted({url.netloc for url in urls})}])
+    hosts = {_host(row.url) for row in found if row.updated_ms > spoke_after_ms} - {""}
+    return json_answer(request, [{"targets": sorted(hosts)}])
+
+
+def _host(url: str) -> str:
+    """Return host and port of a worker's address; empty if it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.netloc if parts.scheme == "http" and "@" not in parts.netloc else ""
 
 
 class SqlSamples:

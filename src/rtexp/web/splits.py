@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rtexp.store.cells import CellRow
     from rtexp.store.definitions import Experiment
 
-HOUR_BUCKETS = 4
+_HOUR_MS = 3_600_000
 _STEPS = 40
 _MARGIN = 1.4
 """How much more than the band and the dots the scale shows."""
@@ -28,6 +28,7 @@ class Share(NamedTuple):
     """Its newest allocation."""
     users: int
     last_hour: int
+    """Of users, in the hour that the newest bucket ends."""
     planned: float | None
     """None where the allocations' shares have changed meanwhile: no single one was planned."""
     observed: float | None
@@ -61,11 +62,12 @@ def split_of(experiment: Experiment, plan: Plan | None, rows: Iterable[CellRow],
     users = dict.fromkeys(experiment.groups, 0)
     hour = dict.fromkeys(experiment.groups, 0)
     multiple, found = 0, [row for row in rows if row.event == ""]
-    newest = sorted({row.bucket_start_ms for row in found})[-HOUR_BUCKETS:]
+    # Of the counts, not of the clock: a replay has its own time. Buckets without exposures have no rows.
+    before_ms = max((row.bucket_start_ms for row in found), default=0) - _HOUR_MS
     for row in found:
         users[row.group_name] = users.get(row.group_name, 0) + row.exposures
         multiple += row.multiple_exposures
-        if row.bucket_start_ms in newest:
+        if row.bucket_start_ms > before_ms:
             hour[row.group_name] = hour.get(row.group_name, 0) + row.exposures
     total = sum(users.values())
     percents = {a.group: a.percent for a in experiment.allocations if a.at_ms < end_ms}

@@ -187,6 +187,15 @@ def test_prometheus_is_told_where_the_workers_are_that_live(site: Site) -> None:
     assert answer.json() == [{"targets": ["[::1]:7000", "host:6066"]}]
 
 
+def test_what_is_no_address_of_a_worker_is_no_target(site: Site) -> None:
+    now_ms = int(time.time() * 1000)
+    urls = ["http://[", "file:///x", "https://host:1", "http://", "http://me:pw@host:1", "http://good:6066"]
+    with open_database(site.database) as engine, writing(engine) as connection:
+        rows = [WorkerRow(f"w{n}", "ingest", url, 1, 0, 0, 0, 0.0, now_ms) for n, url in enumerate(urls)]
+        upsert_workers(connection, rows)
+    assert site.client.get("/metrics/targets").json() == [{"targets": ["good:6066"]}]
+
+
 def test_without_sql_no_target_is_forgotten_as_the_answer_is_an_error(tmp_path: Path) -> None:
     with open_site(tmp_path, migrated=False) as site:
         assert site.client.get("/metrics/targets").status_code >= 500

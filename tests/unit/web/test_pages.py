@@ -241,3 +241,25 @@ def test_behind_a_proxy_all_addresses_begin_with_the_base_path(tmp_path: Path, s
         assert all(href.startswith(("/rtexp/", "#")) for href in hrefs)
         assert "/rtexp/experiments/a%2Fb" in hrefs
         assert page(site, f"{sent}/experiments/a%2Fb")
+
+
+def test_the_last_hour_is_one_however_long_buckets_are_and_whatever_lies_between(site: Site) -> None:
+    site.define(experiment())
+    site.write(
+        cell(0, event="", exposures=1_000, group="control"),
+        cell(16, event="", exposures=200, group="control"),
+        cell(17, event="", exposures=30, group="control"),
+        cell(20, event="", exposures=4, group="control"),
+    )
+    page = site.client.get("/experiments/feed").text
+    control = page[page.index('<tr data-group="control">') :].partition("</tr>")[0]
+    assert '<td class="n" data-users="1234">' in control
+    assert '<td class="n">+34</td>' in control, "an hour of 20 begins behind 16"
+
+
+@pytest.mark.parametrize("path", ["/state/", "/experiments/feed/", "/api/v1/experiments/"])
+def test_a_slash_too_many_leads_nowhere_rather_than_out_of_the_base_path(tmp_path: Path, path: str) -> None:
+    with open_site(tmp_path, web=WebSettings(base_path="/rtexp")) as site:
+        site.define(experiment())
+        answer = site.client.get(f"/rtexp{path}", headers={"Host": "127.0.0.1:1"})
+        assert (answer.status_code, answer.headers.get("location")) == (404, None)
