@@ -140,7 +140,7 @@ class MailServer:
                 raw = await reader.readuntil(b"\r\n.\r\n")
                 self.mails.append(message_from_bytes(raw[:-3], policy=policy.default))
                 self.encrypted.append(writer.get_extra_info("ssl_object") is not None)
-            writer.write(f"{'221 bye' if verb == 'QUIT' else reply}\r\n".encode())
+            writer.write(f"{'221 bye' if verb == 'QUIT' and reply == '250 fine' else reply}\r\n".encode())
             await writer.drain()
             if verb == "QUIT":
                 return

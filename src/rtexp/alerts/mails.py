@@ -7,6 +7,7 @@ import os
 import smtplib
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,18 @@ class MailSender:
 
     def _send(self, mail: EmailMessage) -> Outcome:
         try:
-            with self._connected() as server:
+            server = self._connected()
+            try:
                 refused = server.send_message(mail, self._sender, list(self._target.recipients))
+                # It has the mail: whatever is said of the end is no reason to send it again.
+                with suppress(smtplib.SMTPException, OSError):
+                    server.quit()
+            finally:
+                server.close()
         except ConfigError as exc:
             return Later(str(exc))
+        except UnicodeError:  # its text may hold a part of the password
+            return Later("host, username or password: SMTP takes ASCII alone")
         except (smtplib.SMTPException, OSError) as exc:
             return _outcome(exc)
         return Delivered(f"SMTP 250{f', {len(refused)} recipients refused' if refused else ''}")

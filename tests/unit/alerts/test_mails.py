@@ -106,3 +106,19 @@ async def test_a_server_that_is_not_there_is_tried_later() -> None:
         port = server.port
     outcome = await sender(port).send(notice())
     assert outcome == Later("no connection: Connection refused")
+
+
+@pytest.mark.parametrize("answer", ["421 closing", "500 what", "250 ok"])
+async def test_how_a_server_says_goodbye_makes_no_mail_be_sent_again(answer: str) -> None:
+    async with mail_server() as server:
+        server.replies["QUIT"] = [answer]
+        assert await sender(server.port).send(notice()) == Delivered("SMTP 250")
+    assert len(server.mails) == 1
+
+
+async def test_a_login_that_smtp_cannot_say_is_an_outcome_without_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("pässword")
+    async with mail_server(offers=("AUTH PLAIN",)) as server:
+        made = sender(server.port, username="me", password_file=tmp_path / "password")
+        assert await made.send(notice()) == Later("host, username or password: SMTP takes ASCII alone")
+    assert server.mails == []
