@@ -76,6 +76,7 @@ def create_app(settings: Settings, *, token: str | None = None, sql_seconds: flo
     )
     state.hold(app, settings, engine)
     app.state.site = site
+    app.state.readiness = health.Readiness(engine)
     requests = RequestMetrics()
     app.state.state_tables = StateTables(settings, WorkerClient(token, WORKER_SECONDS))
     app.state.needs_token = token is not None
