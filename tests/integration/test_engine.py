@@ -97,6 +97,10 @@ class Worker:
         """Whether this process has had a live task: with two workers each keeps some."""
         return b": live; rewound" in self.log.read_bytes()[self._started_at :]
 
+    def generations(self) -> int:
+        """How often the group has shared the partitions out since `mark`, as far as this process was there."""
+        return len(re.findall(r"generation id \d+", self.said()))
+
     def lived(self) -> list[Lived]:
         """All tasks that have become live since `mark`."""
         text = self.said()
@@ -213,6 +217,20 @@ class Job:
             assert time.monotonic() < deadline, worker.said()
             await asyncio.sleep(0.05)
 
+    async def both(self) -> tuple[Worker, Worker]:
+        """Start what doesn't run; return when both have partitions and all that was sent came out."""
+        one, two = self.workers[:2]
+        for worker in (one, two):
+            if not worker.running:
+                worker.start()
+        async with self.input():
+            while not (one.has_partitions() and two.has_partitions()):  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.05)
+        await self.comes_out_right()
+        for worker in (one, two):
+            worker.mark()
+        return one, two
+
     def end(self) -> None:
         for worker in self.workers:
             if worker.running and worker.process is not None:
@@ -233,17 +251,7 @@ def job(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 @pytest.fixture
 async def pair(job: Job) -> tuple[Worker, Worker]:
     """Both workers, each with partitions of its own, and output that matches the input."""
-    one, two = job.workers[:2]
-    for worker in (one, two):
-        if not worker.running:
-            worker.start()
-    async with job.input():
-        while not (one.has_partitions() and two.has_partitions()):  # noqa: ASYNC110 - other processes
-            await asyncio.sleep(0.05)
-    await job.comes_out_right()
-    for worker in (one, two):
-        worker.mark()
-    return one, two
+    return await job.both()
 
 
 async def test_two_workers_share_the_partitions(job: Job, pair: tuple[Worker, Worker]) -> None:
@@ -273,19 +281,22 @@ async def test_a_killed_worker_is_replaced_without_loss_or_double_counting(
         assert any(task.restored > 0 for task in victim.lived()), "from the changelog alone"
 
 
-async def test_a_stopped_worker_leaves_nothing_to_rewind(job: Job, pair: tuple[Worker, Worker]) -> None:
-    leaver, other = pair
-    async with job.input():
-        await asyncio.sleep(1)
-        # What moved before, when both had just joined, moved without anybody stopping: that may be rewound.
-        before = len(other.lived())
-        leaver.signal(signal.SIGTERM)
-        assert await leaver.ended() == 0, leaver.said()
-        await job.becomes_live(other)
-    await job.comes_out_right()
-    taken_over = other.lived()[before:]
-    assert taken_over
-    assert {task.rewound for task in taken_over} == {0}
+async def test_a_stopped_worker_leaves_nothing_to_rewind(job: Job) -> None:
+    for _ in range(3):
+        leaver, other = await job.both()
+        async with job.input():
+            await asyncio.sleep(1)
+            leaver.signal(signal.SIGTERM)
+            assert await leaver.ended() == 0, leaver.said()
+            await job.becomes_live(other)
+        await job.comes_out_right()
+        # A machine that gives a worker no time for heartbeats shares the partitions out without anybody stopping, or
+        # while it stops: then there may be something to rewind, and this says nothing of a stop.
+        if other.generations() == 1 and "fenced while stopping" not in leaver.said():
+            break
+    else:
+        pytest.fail(f"partitions moved without a stop, three times: {other.said()}")
+    assert {task.rewound for task in other.lived()} == {0}
 
 
 async def test_a_frozen_worker_that_wakes_up_has_no_effect(job: Job, pair: tuple[Worker, Worker]) -> None:
