@@ -12,7 +12,7 @@ from aiohttp import web
 
 from rtexp.web.door import Door
 from rtexp.web.keys import COOKIE, names_this_machine
-from rtexp.worker_web.answers import Problem, problem
+from rtexp.worker_web.answers import STYLE_SOURCE, Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +24,9 @@ MOST_AT_ONCE = 8
 MOST_SECONDS = 5.0
 _RETRY = {"Retry-After": "5"}
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",

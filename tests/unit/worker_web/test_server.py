@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
 
 import pytest
 from aiohttp import web
@@ -17,6 +21,7 @@ from rtexp.web.keys import COOKIE, Keys
 from rtexp.worker_web import guard as guards
 from rtexp.worker_web import health
 from rtexp.worker_web import server as servers
+from rtexp.worker_web.answers import answer
 
 
 async def hello(_: web.Request) -> web.Response:
@@ -197,3 +202,24 @@ async def test_a_cookie_that_is_no_text_is_refused_like_any_other(caplog: pytest
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 401 ")
         writer.close()
     assert not caplog.records
+
+
+async def test_in_a_page_no_name_is_markup_and_no_style_but_ours_is_obeyed() -> None:
+    server = make_server()
+    nasty = "<script>x</script><style>*{}</style>\"'"
+
+    async def page(request: web.Request) -> web.Response:
+        return answer(request, nasty, {nasty: [{nasty: nasty}], "b": [nasty], "c": nasty})
+
+    server.add("/page", page)
+    async with serving(server) as ask:
+        given = await ask("/page", headers={"Accept": "text/html"})
+    assert given.text.count(escape(nasty)) == 7  # the title twice
+    assert "<script" not in given.text
+    (style,) = re.findall("<style>(.*?)</style>", given.text)
+    source = f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+    policy = dict(part.split(" ", 1) for part in given.headers["Content-Security-Policy"].split("; "))
+    assert policy["style-src"] == source
+    assert {policy[name] for name in ("default-src", "form-action", "base-uri", "frame-ancestors")} == {
+        "'none'"
+    }
