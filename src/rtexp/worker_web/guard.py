@@ -57,12 +57,26 @@ class Guard:
         self._url = url
         self._seconds = seconds
         self._running = 0
+        self._answering: set[object] = set()
+
+    def is_answering(self, connection: object) -> bool:
+        """Return whether a request of a connection is being answered."""
+        return connection in self._answering
 
     @web.middleware
     async def middleware(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Answer a request, if it may be, in time and in few words."""
+        self._answering.add(request.protocol)
+        try:
+            return await self._answer(request, handler)
+        finally:
+            self._answering.discard(request.protocol)
+
+    async def _answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             self._let_in(request)
             given = await self._bounded(request, handler)

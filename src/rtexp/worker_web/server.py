@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 15.0
 """A connection that says nothing for so long is closed, half-open ones as well."""
 MOST_CONNECTIONS = 64
+"""Beyond these the oldest that isn't being answered makes room: so who holds many keeps nobody from health."""
 AGAIN_SECONDS = 10.0
 _STOP_SECONDS = 2.0
 
@@ -64,6 +65,7 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
         self._listener = listener
         self._routes: list[web.RouteDef] = []
         self._runner: web.AppRunner | None = None
+        self._guard = Guard(None)
         self._listening: asyncio.Server | None = None
         super().__init__(**kwargs)
 
@@ -99,7 +101,8 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
             token = self._read_token(str(self._conf.web_bind))
         except ConfigError as error:
             die(str(error))
-        app = web.Application(middlewares=[Guard(token, url=lambda: self.url).middleware])
+        self._guard = Guard(token, url=lambda: self.url)
+        app = web.Application(middlewares=[self._guard.middleware])
         app.add_routes(self._routes)
         self._runner = web.AppRunner(
             app,
@@ -137,7 +140,13 @@ class WorkerServer(Service):  # type: ignore[misc]  # mode ships no usable types
         assert self._runner is not None
         server = self._runner.server
         assert server is not None
-        return _Refusal() if len(server.connections) >= MOST_CONNECTIONS else server()
+        held = [each for each in server.connections if each.transport is not None]  # the oldest first
+        if len(held) >= MOST_CONNECTIONS:
+            idle = next((each for each in held if not self._guard.is_answering(each)), None)
+            if idle is None:
+                return _Refusal()
+            idle.force_close()
+        return server()
 
     async def on_stop(self) -> None:
         """Stop listening, and give answers that are under way a moment."""

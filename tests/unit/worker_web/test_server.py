@@ -131,7 +131,9 @@ async def test_a_port_that_is_taken_is_one_line_and_is_taken_once_it_is_free(
 async def test_requests_are_bounded_in_number_and_time_and_health_is_answered_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guards.Guard.__init__, "__kwdefaults__", {"seconds": 0.5, "clock": lambda: 0.0})
+    monkeypatch.setattr(
+        guards.Guard.__init__, "__kwdefaults__", {"url": str, "seconds": 0.5, "clock": lambda: 0.0}
+    )
     server = make_server()
     forever = asyncio.Event()
 
@@ -155,19 +157,41 @@ async def test_requests_are_bounded_in_number_and_time_and_health_is_answered_al
         assert (await ask("/wait")).status == 200
 
 
-async def test_a_connection_too_many_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_that_say_nothing_keep_nobody_from_health(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "MOST_CONNECTIONS", 3)
-    server = make_server()
-    server.add("/hello", hello)
-    async with serving(server):
+    server = make_server(token=TOKEN)
+    server.add("/health/live", health.live)
+    async with serving(server) as ask:
         port = int(server.url.rpartition(":")[2])
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        await asyncio.sleep(0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        assert (await asyncio.wait_for(ask("/health/live"), 5)).status == 200
+        assert await asyncio.wait_for(silent[0][0].read(), 5) == b"", "the oldest makes room"
+        for _, each in silent:
+            each.close()
+
+
+async def test_a_connection_too_many_is_hung_up_on_while_all_are_being_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers, "MOST_CONNECTIONS", 2)
+    server, going_on, begun = make_server(), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(_: web.Request) -> web.Response:
+        begun.release()
+        await going_on.wait()
+        return web.Response(text="done")
+
+    server.add("/wait", wait)
+    async with serving(server) as ask:
+        waiting = [asyncio.create_task(ask("/wait")) for _ in range(2)]
+        for _ in waiting:
+            await asyncio.wait_for(begun.acquire(), 5)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(1), 5)
-        for _, each in (*silent, (reader, writer)):
-            each.close()
+        writer.close()
+        going_on.set()
+        assert [each.text for each in await asyncio.gather(*waiting)] == ["done", "done"]
 
 
 async def test_a_half_open_connection_is_closed_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
