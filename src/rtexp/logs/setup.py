@@ -56,7 +56,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Of records that didn't come by structlog, fields are what was given as `extra`.
-    foreign: list[Processor] = [*shared, structlog.stdlib.ExtraAdder(), _without_faust]
+    foreign: list[Processor] = [*shared, structlog.stdlib.ExtraAdder(), _without_twice]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=foreign,
         processors=[
@@ -68,6 +68,7 @@ def configure(
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
+    handler.addFilter(_is_news)
     logging.root.handlers = [handler]
     logging.root.setLevel(least)
     structlog.configure(
@@ -87,9 +88,16 @@ def _console(stream: TextIO) -> Processor:
     )
 
 
-def _without_faust(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _without_twice(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     fields.pop("data", None)  # mode's own, for tools that we don't have
+    fields.pop("color_message", None)  # uvicorn's event once more
     return fields
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Alembic tells of which kind the database is at every look at its revision, as at each probe of health."""
+    is_of_schema = record.name == "alembic.runtime.migration"
+    return not (is_of_schema and str(record.msg).startswith(("Context impl", "Will assume")))
 
 
 def _with_pid(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -17,6 +17,8 @@ import structlog
 from rtexp.logs import configure, is_json, secrets_of
 from rtexp.logs.fields import MOST_CHARACTERS, Cleaned
 from rtexp.settings import AlertSettings, LogSettings, Settings, StoreSettings, Target, WebSettings
+from rtexp.store.engine import opened
+from rtexp.store.migrate import check_revision, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +78,23 @@ def test_others_that_log_get_the_same_form(stream: Stream) -> None:
     faust, engine = stream.lines
     assert (faust["event"], faust["logger"], faust["level"]) == ("[^Worker]: ready of 7", "faust.app", "info")
     assert (engine["event"], engine["pages"], engine["positions"]) == ("checkpoint", 4, {"a": 1})
+
+
+def test_a_probe_of_health_writes_no_line_and_an_upgrade_of_the_schema_does(
+    stream: Stream, tmp_path: Path
+) -> None:
+    with opened(StoreSettings(url=f"sqlite:///{tmp_path / 'x.db'}")) as engine:
+        upgrade(engine)
+        events = [line["event"] for line in stream.lines]
+        assert any(event.startswith("Running upgrade") for event in events)
+        check_revision(engine)
+    assert len(stream.lines) == len(events)
+    assert not any(event.startswith("Context impl") for event in events)
+
+
+def test_what_uvicorn_says_in_colours_stands_there_once(stream: Stream) -> None:
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted\x1b[0m"})
+    assert "color_message" not in stream.only
 
 
 def test_a_traceback_is_in_the_line_and_shows_no_local_variables(stream: Stream) -> None:
