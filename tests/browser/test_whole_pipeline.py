@@ -8,12 +8,15 @@ import random
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from playwright.sync_api import expect
 from tests.brokers import PrivateBroker
-from tests.browser.servers import web_process
+from tests.browser.servers import WebProcess, web_process
 from tests.browser.tabs import open_tab
+from tests.browser.test_every_page import WAYS
 from tests.faults.cluster import make_settings
 from tests.integration.pipelines import Pipeline, action, activation, experiment
 
@@ -78,7 +81,22 @@ def users_of_the_newest_look(settings: Settings) -> int:
     return row.n_control + row.n_treatment
 
 
-def test_a_verdict_flips_on_the_page_when_it_flips_in_the_data(browser: Browser, tmp_path: Path) -> None:
+@dataclasses.dataclass
+class Running:
+    """A pipeline in which the period has just begun, and a site that shows it."""
+
+    elsewhere: Elsewhere
+    pipeline: Pipeline
+    site: WebProcess
+
+    def send(self, records: list[RawRecord], *, hour: int) -> None:
+        """Send, and say that nothing earlier than some minutes after the end of ``hour`` will follow."""
+        marker_ms = START_MS + (hour + 1) * HOUR_MS + 3 * MINUTE_MS
+        self.elsewhere.run(self.pipeline.send(records, marker_ms=marker_ms))
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
     elsewhere = Elsewhere()
     with elsewhere.broker(tmp_path / "kafka") as broker, web_process(tmp_path) as site:
         settings = make_settings(
@@ -92,33 +110,45 @@ def test_a_verdict_flips_on_the_page_when_it_flips_in_the_data(browser: Browser,
         try:
             elsewhere.run(pipeline.begin([harmful]))
             site.start()
-            with open_tab(browser, site.address) as tab, open_tab(browser, site.address) as other:
-                overview = other.open("/")
-                row = overview.locator(f"tr[data-live='row:{NAME}']")
-                expect(row).to_contain_text("Collecting")
-                page = tab.open(f"/experiments/{NAME}")
-                page.evaluate("window.untouched = true")
-                headline = page.locator("h1")
-
-                elsewhere.run(
-                    pipeline.send(searching(0, 0, (0.3, 0.3)), marker_ms=START_MS + HOUR_MS + 3 * MINUTE_MS)
-                )
-                expect(headline).to_have_text("No difference in search propensity shown yet", timeout=SOON_MS)
-                expect(row).to_contain_text("No difference shown yet", timeout=SOON_MS)
-                expect(page.locator("[data-fact=users]")).to_have_text("2,000", timeout=SOON_MS)
-
-                elsewhere.run(
-                    pipeline.send(
-                        searching(2000, 1, (0.5, 0.1)), marker_ms=START_MS + 2 * HOUR_MS + 3 * MINUTE_MS
-                    )
-                )
-                drop = re.compile("^A drop in search propensity: \N{MINUS SIGN}[0-9.]+% under treatment$")
-                expect(headline).to_have_text(drop, timeout=SOON_MS)
-                expect(row).to_contain_text("Significant drop", timeout=SOON_MS)
-                expect(page.locator("[data-fact=users]")).to_have_text("4,000", timeout=SOON_MS)
-                expect(page).to_have_title(re.compile("^\N{BLACK DOWN-POINTING TRIANGLE} "))
-                assert users_of_the_newest_look(settings) == 4000
-                assert page.evaluate("window.untouched"), "it was loaded once"
-                assert (tab.faults, other.faults) == ([], [])
+            yield Running(elsewhere, pipeline, site)
         finally:
             pipeline.stop()
+
+
+def test_a_verdict_flips_on_the_page_when_it_flips_in_the_data(browser: Browser, running: Running) -> None:
+    site = running.site
+    with open_tab(browser, site.address) as tab, open_tab(browser, site.address) as other:
+        overview = other.open("/")
+        row = overview.locator(f"tr[data-live='row:{NAME}']")
+        expect(row).to_contain_text("Collecting")
+        page = tab.open(f"/experiments/{NAME}")
+        page.evaluate("window.untouched = true")
+        headline, users = page.locator("h1"), page.locator("[data-fact=users]")
+
+        running.send(searching(0, 0, (0.3, 0.3)), hour=0)
+        expect(headline).to_have_text("No difference in search propensity shown yet", timeout=SOON_MS)
+        expect(row).to_contain_text("No difference shown yet", timeout=SOON_MS)
+        expect(users).to_have_text("2,000", timeout=SOON_MS)
+
+        running.send(searching(2000, 1, (0.5, 0.1)), hour=1)
+        drop = re.compile("^A drop in search propensity: \N{MINUS SIGN}[0-9.]+% under treatment$")
+        expect(headline).to_have_text(drop, timeout=SOON_MS)
+        expect(row).to_contain_text("Significant drop", timeout=SOON_MS)
+        expect(users).to_have_text("4,000", timeout=SOON_MS)
+        expect(page).to_have_title(re.compile("^\N{BLACK DOWN-POINTING TRIANGLE} "))
+        assert users_of_the_newest_look(running.pipeline.settings) == 4000
+        assert page.evaluate("window.untouched"), "it was loaded once"
+        assert (tab.faults, other.faults) == ([], [])
+
+        site.kill()
+        expect(page.locator("[data-word]")).to_have_text("Reconnecting", timeout=SOON_MS)
+        running.send(searching(4000, 2, (0.5, 0.1)), hour=2)
+        site.start()
+        expect(users).to_have_text("6,000", timeout=SOON_MS)
+        expect(page.locator("[data-word]")).to_have_text("Live", timeout=SOON_MS)
+        assert page.evaluate("window.untouched"), "it came back by itself"
+
+    for path, ways in product(("/", f"/experiments/{NAME}", "/state"), WAYS.values()):
+        with open_tab(browser, site.address, **ways) as tab:
+            tab.open(path)
+            assert (path, tab.violations(), tab.faults) == (path, [], [])
