@@ -412,6 +412,8 @@ class PartitionTask:
         try:
             await self.flush()
             async with self._lock:
+                # A flush may wait for the lock already: what it applied would be beyond the checkpoint.
+                self.paused = True
                 # Paused or not: all workers of a job may be stopped at once, and those that leave first make the
                 # others pause. Should somebody have opened the partition since, we are fenced.
                 if self._unsaved:

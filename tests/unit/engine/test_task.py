@@ -570,6 +570,25 @@ async def test_a_closing_task_lets_go_of_its_store_before_it_waits_for_anything(
     await closing
 
 
+async def test_nothing_is_applied_behind_the_checkpoint_of_a_clean_stop(world: World, tmp_path: Path) -> None:
+    task = await open_task(world, tmp_path)
+    task.feed(LEFT, records("a"))
+    await task.flush()
+    producer = world.producer()
+    producer.may_commit.clear()
+    producer.committing.clear()
+    closing = asyncio.create_task(task.close(clean=True))
+    await producer.committing.wait()
+    task.feed(LEFT, records("b", start=1))
+    waiting = asyncio.create_task(task.flush())
+    await asyncio.sleep(0)
+    producer.may_commit.set()
+    await asyncio.gather(closing, waiting)
+    assert [keys(transaction)[-2:] for transaction in producer.transactions[1:]] == [
+        [changelog.CHECKPOINT, changelog.MARKER]
+    ]
+
+
 async def test_a_clean_stop_flushes_and_takes_a_checkpoint(world: World, tmp_path: Path) -> None:
     task = await open_task(world, tmp_path)
     task.feed(LEFT, records("a"))
