@@ -42,3 +42,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
             fill_operations(engine, watermark_ms=now_ms - 31_000, now_ms=now_ms)
         process.start()
         yield process
+
+
+@pytest.fixture
+def site_of_now(site: WebProcess) -> WebProcess:
+    """The same, counted up to now: it falls behind as the session goes on, at some moment in the middle of a test."""
+    now_ms = int(time.time() * 1000)
+    with open_database(site.database, migrated=False) as engine:
+        fill_operations(engine, watermark_ms=now_ms - 1_000, now_ms=now_ms)
+    return site

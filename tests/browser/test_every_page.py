@@ -71,10 +71,10 @@ def test_rules_of_what_was_left_out_can_be_read_on_a_phone(browser: Browser, sit
         assert rule.evaluate("cell => cell.clientWidth") > 120
 
 
-def test_without_scripts_every_table_and_sentence_stays(browser: Browser, site: WebProcess) -> None:
+def test_without_scripts_every_table_and_sentence_stays(browser: Browser, site_of_now: WebProcess) -> None:
     texts = []
     for able in (True, False):
-        with open_tab(browser, site.address, java_script_enabled=able) as tab:
+        with open_tab(browser, site_of_now.address, java_script_enabled=able) as tab:
             for path in (PAGES["overview"], PAGES["gain"]):
                 page = tab.open(path)
                 tables = page.locator("table:visible:not(#charts table)")
