@@ -41,11 +41,6 @@ class Reasons(NamedTuple):
     read_per_second: Mapping[str, float]
     """By kind of input, over the newest whole minute; a kind of which that minute says nothing is absent."""
 
-    @property
-    def refused_in_hour(self) -> int:
-        """How many dead letters there were in the last hour."""
-        return sum(reason.hour for reason in self.refused)
-
 
 def read_reasons(connection: Connection, settings: Settings, *, now_ms: int) -> Reasons:
     """Return the counts up to now."""
