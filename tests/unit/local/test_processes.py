@@ -113,5 +113,5 @@ def is_running(pid: int) -> bool:
     try:
         # A zombie has ended; who inherits it may be slow to notice.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
