@@ -15,11 +15,12 @@ from rtexp.core.buckets import HOUR_MS
 from rtexp.errors import UsageError
 from rtexp.store.definitions import parse_definitions
 from rtexp.store.engine import opened, reading, writing_alone
-from rtexp.store.metadata import Loaded, load, periods, read_experiments
+from rtexp.store.metadata import Contradicts, Loaded, load, periods, read_experiments
 from rtexp.store.migrate import check_revision
 from rtexp.store.planning import refuse_unequal_allocation
 from rtexp.store.plans import read_plans
 from rtexp.store.views import as_object
+from rtexp.store.yaml_places import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,17 +99,33 @@ def show_command(context: Context, name: str, *, as_json: bool) -> None:
 def load_file(settings: Settings, file: Path, *, now_ms: int) -> FileLoaded:
     """Load a YAML file into the configured database; UsageError names the file and the fault."""
     try:
-        definitions = parse_definitions(file.read_text(encoding="utf-8"), settings)
-        with opened(settings.store) as engine:
-            check_revision(engine)
-            with writing_alone(engine) as connection:
-                loaded = load(connection, definitions, pipeline=settings.pipeline, now_ms=now_ms)
-                _refuse_unequal_allocation(connection, {d.name for d in definitions}, settings, now_ms)
-                return FileLoaded(loaded, _frozen(connection, loaded.plans))
+        text = _read(file)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: not UTF-8 (at byte {error.start})") from None
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from None
+    definitions = parse_definitions(text, settings, str(file))
+    found = definitions.experiments
+    with opened(settings.store) as engine:
+        check_revision(engine)
+        try:
+            with writing_alone(engine) as connection:
+                loaded = load(connection, found, pipeline=settings.pipeline, now_ms=now_ms)
+                _refuse_unequal_allocation(connection, {d.name for d in found}, settings, now_ms)
+                return FileLoaded(loaded, _frozen(connection, loaded.plans))
+        except Contradicts as error:
+            place = definitions.place(error.experiment, error.key, error.allocation)
+            raise UsageError(f"{definitions.document.where(place)}: {place}: {error}") from None
+        except UsageError as error:
+            raise UsageError(f"{file}: {error}") from None
+
+
+def _read(file: Path) -> str:
+    with file.open("rb") as bytes_of:
+        found = bytes_of.read(MOST_BYTES + 1)  # no more: it may be anything, /dev/zero too
+    if len(found) > MOST_BYTES:
+        raise UsageError(f"{file}: expected at most {MOST_BYTES >> 20} MiB: split the file")
+    return found.decode()
 
 
 def _refuse_unequal_allocation(

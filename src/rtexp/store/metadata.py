@@ -12,7 +12,7 @@ from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.errors import UsageError
 from rtexp.records.snapshot import Allocation
-from rtexp.store.definitions import Experiment
+from rtexp.store.definitions import MOST_ALLOCATIONS, MOST_EXPERIMENTS, MOST_GROUPS, Experiment
 from rtexp.store.schema import allocations, experiment_groups, experiments
 
 if TYPE_CHECKING:
@@ -60,6 +60,16 @@ def experiment_names(connection: Connection) -> list[str]:
     return list(connection.scalars(select(experiments.c.name).order_by(experiments.c.id)))
 
 
+class Contradicts(UsageError):  # noqa: N818 - as in rtexp.errors
+    """A definition isn't what is stored with something added; ``key`` is the part of it that isn't."""
+
+    def __init__(self, experiment: str, key: str, what: str, allocation: Allocation | None = None) -> None:
+        super().__init__(f"experiment `{experiment}`: {what}")
+        self.experiment = experiment
+        self.key = key
+        self.allocation = allocation
+
+
 def load(
     connection: Connection, definitions: Iterable[Experiment], *, pipeline: PipelineSettings, now_ms: int
 ) -> Loaded:
@@ -67,17 +77,45 @@ def load(
 
     An experiment's own plan alone becomes what its definition says; periods that have begun keep theirs (`plans`).
 
-    ``connection`` must be in a transaction of `writing_alone`. UsageError if a definition contradicts what is
-    stored, or would move a period in which users may have been counted; then nothing has been written.
+    ``connection`` must be in a transaction of `writing_alone`. Contradicts if a definition isn't what is stored and
+    more, or would move a period in which users may have been counted; then nothing has been written.
     """
-    stored = {experiment.name: experiment for experiment in read_experiments(connection)}
-    # No accepted activation is later than this, so no period that begins later can have counted anyone.
-    latest_ms = now_ms + int(pipeline.max_ahead_seconds * 1000)
-    changes = []
-    for defined in definitions:
-        change = _change(stored.get(defined.name), defined)
-        _refuse_moved_periods(change, pipeline.period_hours * HOUR_MS, latest_ms)
-        changes.append(change)
+    judge = Judge(read_experiments(connection), pipeline, now_ms)
+    return write(connection, [judge.change(defined) for defined in definitions], now_ms=now_ms)
+
+
+class Judge:
+    """Says of definitions, one after the other, what they have more than what is stored; it writes nothing."""
+
+    def __init__(self, stored: Iterable[Experiment], pipeline: PipelineSettings, now_ms: int) -> None:
+        self.stored = {experiment.name: experiment for experiment in stored}
+        self._number = len(self.stored)
+        self._period_ms = pipeline.period_hours * HOUR_MS
+        # No accepted activation is later than this, so no period that begins later can have counted anyone.
+        self._latest_ms = now_ms + int(pipeline.max_ahead_seconds * 1000)
+
+    def change(self, defined: Experiment) -> Change:
+        """Return what ``defined`` adds; Contradicts if it can't be had by adding, or would be too much."""
+        change = _change(self.stored.get(defined.name), defined)
+        _refuse_moved_periods(change, self._period_ms, self._latest_ms)
+        if len(change.history) + len(change.allocations) > MOST_ALLOCATIONS:
+            raise Contradicts(
+                defined.name,
+                "allocations",
+                f"expected at most {MOST_ALLOCATIONS:,} allocations, those in SQL included",
+            )
+        if len(defined.groups) > MOST_GROUPS:
+            raise Contradicts(defined.name, "groups", f"expected at most {MOST_GROUPS} groups")
+        if change.is_new and self._number >= MOST_EXPERIMENTS:
+            raise Contradicts(
+                defined.name, "", f"SQL has {MOST_EXPERIMENTS:,} experiments, and takes no more"
+            )
+        self._number += change.is_new
+        return change
+
+
+def write(connection: Connection, changes: Sequence[Change], *, now_ms: int) -> Loaded:
+    """Write what a `Judge` has found; the transaction is the one in which that one's experiments were read."""
     new = [change for change in changes if change.is_new]
     _insert(
         connection,
@@ -107,7 +145,9 @@ def load(
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class Change:
+    """What comes to one experiment."""
+
     name: str
     control: str
     is_new: bool
@@ -118,11 +158,16 @@ class _Change:
     plan: str | None = None
     """What the experiment's own plan becomes; None: it stays."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.is_new or self.groups or self.allocations or self.plan is not None)
 
-def _change(stored: Experiment | None, defined: Experiment) -> _Change:
-    """Return what ``defined`` has more than ``stored``; UsageError if it can't be had by adding."""
+
+def _change(stored: Experiment | None, defined: Experiment) -> Change:
+    """Return what ``defined`` has more than ``stored``; Contradicts if it can't be had by adding."""
     if stored is None:
-        return _Change(
+        return Change(
             defined.name,
             defined.control,
             True,
@@ -130,38 +175,48 @@ def _change(stored: Experiment | None, defined: Experiment) -> _Change:
             defined.allocations,
             plan=defined.plan or None,
         )
-    place = f"experiment `{defined.name}`"
     if stored.control != defined.control:
-        raise UsageError(
-            f"{place}: control is `{stored.control}` in SQL and can't become `{defined.control}`"
+        raise Contradicts(
+            defined.name,
+            "control",
+            f"control is `{stored.control}` in SQL and can't become `{defined.control}`",
         )
     for group in stored.groups:
         if group not in defined.groups:
-            raise UsageError(
-                f"{place}: groups lacks `{group}`, which SQL has: groups stay; allocate it 0 percent instead"
+            raise Contradicts(
+                defined.name,
+                "groups",
+                f"groups lacks `{group}`, which SQL has: groups stay; allocate it 0 percent instead",
             )
     known = {(a.group, a.at_ms): a.percent for a in stored.allocations}
     for a in defined.allocations:
         if known.get((a.group, a.at_ms), a.percent) != a.percent:
-            raise UsageError(
-                f"{place}: allocations gives `{a.group}` {a.percent:g} percent at {a.at_ms} ms, "
-                f"SQL has {known[a.group, a.at_ms]:g}: history can't change; add a later allocation"
+            raise Contradicts(
+                defined.name,
+                "allocations",
+                f"allocations gives `{a.group}` {a.percent:g} percent at {a.at_ms} ms, "
+                f"SQL has {known[a.group, a.at_ms]:g}: history can't change; add a later allocation",
+                a,
             )
     added = tuple(a for a in defined.allocations if (a.group, a.at_ms) not in known)
     groups = tuple(group for group in defined.groups if group not in stored.groups)
     plan = defined.plan if defined.plan != stored.plan else None
-    return _Change(defined.name, defined.control, False, groups, added, stored.allocations, plan)
+    return Change(defined.name, defined.control, False, groups, added, stored.allocations, plan)
 
 
-def _refuse_moved_periods(change: _Change, period_ms: int, latest_ms: int) -> None:
+def _refuse_moved_periods(change: Change, period_ms: int, latest_ms: int) -> None:
     # Ingest accepts by the newest snapshot it has and never asks again, because histories only grow. An
     # allocation before a stored one can shift its period, or make it no ramp, after users were counted.
     kept = set(_periods((*change.history, *change.allocations), period_ms))
     for start_ms, end_ms in _periods(change.history, period_ms):
         if start_ms <= latest_ms and (start_ms, end_ms) not in kept:
-            raise UsageError(
-                f"experiment `{change.name}`: allocations would move the period that began at {start_ms} ms, "
-                "in which users may have been counted: add allocations at later times only"
+            earliest = min(change.allocations, key=lambda a: a.at_ms)
+            raise Contradicts(
+                change.name,
+                "allocations",
+                f"allocations would move the period that began at {start_ms} ms, "
+                "in which users may have been counted: add allocations at later times only",
+                earliest,
             )
 
 

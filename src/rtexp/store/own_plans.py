@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import ValidationError
 
-from rtexp.errors import StateError, UsageError
+from rtexp.errors import StateError
 from rtexp.settings import StatisticsSettings, expected_of
 from rtexp.statistics.plans import DecisionMetric, Direction, Guardrail
+from rtexp.store.yaml_places import FaultAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,14 +57,15 @@ def decoded(experiment: str, text: str) -> OwnPlan:
 
 
 def check(place: str, plan: OwnPlan, settings: Settings) -> OwnPlan:
-    """Return the plan with numbers as ``settings`` have them; UsageError at what contradicts itself or them.
+    """Return the plan with numbers as ``settings`` have them; FaultAt at what contradicts itself or them.
 
     ``place`` is where it stands in its file, such as ``experiments[2]``.
     """
     if SETTLE in plan.statistics:
-        raise UsageError(
-            f"{place}.{SETTLE}: expected in [statistics] alone: counts are frozen for the looks of all experiments "
-            "alike, before any plan is asked"
+        raise FaultAt(
+            f"{place}.{SETTLE}",
+            "expected in [statistics] alone: counts are frozen for the looks of all experiments "
+            "alike, before any plan is asked",
         )
     statistics = merged(place, plan, settings)
     tracked = settings.actions.tracked
@@ -74,18 +76,19 @@ def check(place: str, plan: OwnPlan, settings: Settings) -> OwnPlan:
     ]
     for where, event in named:
         if event not in tracked:
-            raise UsageError(
-                f"{where}: `{event}` is not tracked: expected one of [actions] tracked, "
-                f"which are {', '.join(tracked)}"
+            raise FaultAt(
+                where,
+                f"`{event}` is not tracked: expected one of [actions] tracked, "
+                f"which are {', '.join(tracked)}",
             )
     refuse_repeats(f"{place}.decision", [f"{m.event}, {m.metric}" for m in plan.decision or ()])
     # A metric that may neither drop nor rise has no better direction: that is what a decision metric is for.
     refuse_repeats(f"{place}.guardrails", [f"{g.event}, {g.metric}" for g in plan.guardrails])
     for i, metric in enumerate(plan.decision or ()):
         if statistics.method == "gamblers-ruin" and metric.metric == "volume":
-            raise UsageError(
-                f"{place}.decision[{i}].metric: expected propensity, got volume: "
-                "gamblers-ruin counts each user once, so it can't judge a volume"
+            raise FaultAt(
+                f"{place}.decision[{i}].metric",
+                "expected propensity, found volume: gamblers-ruin counts each user once, so it can't judge a volume",
             )
     return msgspec.structs.replace(
         plan, statistics={key: getattr(statistics, key) for key in plan.statistics}
@@ -93,20 +96,20 @@ def check(place: str, plan: OwnPlan, settings: Settings) -> OwnPlan:
 
 
 def merged(place: str, plan: OwnPlan, settings: Settings) -> StatisticsSettings:
-    """Return ``[statistics]`` with the plan's own keys instead; UsageError if one of those isn't possible."""
+    """Return ``[statistics]`` with the plan's own keys instead; FaultAt if one of those isn't possible."""
     own = {key: _number(value) for key, value in plan.statistics.items()}
     try:
         statistics = StatisticsSettings.model_validate({**settings.statistics.model_dump(), **own})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = first["loc"][0]
-        raise UsageError(f"{place}.{key}: expected {expected_of(first)}, got `{first['input']}`") from None
+        raise FaultAt(f"{place}.{key}", f"expected {expected_of(first)}, found `{first['input']}`") from None
     if fault := statistics.schedule_fault(settings.pipeline):
         key, expected = fault
         # Not always the key that is wrong: another method may be what makes it count.
-        raise UsageError(
-            f"{place}.{key if key in own else 'method'}: expected {key} to be {expected}, "
-            f"got {getattr(statistics, key):g}"
+        raise FaultAt(
+            f"{place}.{key if key in own else 'method'}",
+            f"expected {key} to be {expected}, found {getattr(statistics, key):g}",
         )
     return statistics
 
@@ -121,9 +124,9 @@ def _number(value: Any) -> Any:
 
 
 def refuse_repeats(place: str, names: Iterable[str]) -> None:
-    """Raise UsageError if a name comes twice in a list, saying where."""
+    """Raise FaultAt if a name comes twice in a list, saying where."""
     seen: dict[str, int] = {}
     for i, name in enumerate(names):
         if name in seen:
-            raise UsageError(f"{place}[{i}]: `{name}` is there already, as {place}[{seen[name]}]")
+            raise FaultAt(f"{place}[{i}]", f"`{name}` is there already, as {place}[{seen[name]}]")
         seen[name] = i

@@ -15,6 +15,7 @@ from rtexp.statistics.plans import decoded, plan_hash
 from rtexp.store.engine import writing
 from rtexp.store.looks import upsert_looks
 from rtexp.store.plans import freeze_plans
+from rtexp.store.yaml_places import MOST_BYTES
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "experiments.yaml"
 START = 1_699_920_000_000
@@ -49,10 +50,11 @@ def test_programs_get_json(rtexp: CommandLine) -> None:
 def test_a_fault_is_one_line_with_the_file_and_the_place(rtexp: CommandLine) -> None:
     rtexp("db", "upgrade")
     Path("e.yaml").write_text("experiments: [{name: 5, control: c, groups: [c]}]")
+    what = "expected text, found `5`, which YAML takes for a number: put it in quotes"
     assert rtexp("experiments", "load", "e.yaml") == (
         2,
         "",
-        "rtexp: e.yaml: experiments[0].name: Expected `str`, got `int`\n",
+        f"rtexp: e.yaml:1: experiments[0].name: {what}\n",
     )
 
 
@@ -62,12 +64,24 @@ def test_a_contradiction_is_refused(rtexp: CommandLine) -> None:
     Path("e.yaml").write_text(EXAMPLE.read_text().replace("percent: 20", "percent: 30"))
     ended = rtexp("experiments", "load", "e.yaml")
     assert (ended.code, ended.out) == (2, "")
-    assert "e.yaml: experiment `ranking`: allocations gives `fresh` 30 percent" in ended.err
+    assert (
+        "e.yaml:27: experiments[1].allocations[3]: experiment `ranking`: allocations gives `fresh` 30"
+        in ended.err
+    )
 
 
 def test_a_file_that_is_no_text_is_refused(rtexp: CommandLine) -> None:
     Path("e.yaml").write_bytes(b"experiments: \xff")
     assert rtexp("experiments", "load", "e.yaml") == (2, "", "rtexp: e.yaml: not UTF-8 (at byte 13)\n")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(rtexp: CommandLine) -> None:
+    Path("e.yaml").write_text("#" * (MOST_BYTES + 1))
+    assert rtexp("experiments", "load", "e.yaml") == (
+        2,
+        "",
+        "rtexp: e.yaml: expected at most 4 MiB: split the file\n",
+    )
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(rtexp: CommandLine) -> None:
@@ -143,7 +157,7 @@ def test_a_plan_that_contradicts_itself_is_refused_with_file_and_place(rtexp: Co
     assert rtexp("experiments", "load", "e.yaml") == (
         2,
         "",
-        "rtexp: e.yaml: experiments[0].alpha: expected less than 0.5, got `0.7`\n",
+        "rtexp: e.yaml:9: experiments[0].alpha: expected less than 0.5, found `0.7`\n",
     )
 
 

@@ -33,7 +33,7 @@ def at(text: str) -> str:
 
 
 def parsed(text: str) -> list[Experiment]:
-    return parse_definitions(text, Settings())
+    return list(parse_definitions(text, Settings()).experiments)
 
 
 def refusal(text: str) -> str:
@@ -101,6 +101,12 @@ def test_times(text: str, expected_ms: int) -> None:
     assert parsed(at(text))[2].allocations[0].at_ms == expected_ms
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+MERGE_BOMB = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -108,33 +114,33 @@ def test_times(text: str, expected_ms: int) -> None:
         pytest.param(at("2023-02-30T00:00:00Z"), "experiments[2].allocations[0].at: expected a", id="no day"),
         pytest.param(
             at("1699920000"),
-            "experiments[2].allocations[0].at: expected a time like 2023-11-14T00:00:00Z, got `1699920000`",
+            "experiments[2].allocations[0].at: expected a time like 2023-11-14T00:00:00Z, found `1699920000`",
             id="seconds",
         ),
         pytest.param(
             experiment(
                 "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 101, at: x}]"
             ),
-            "experiments[2].allocations[0].percent: Expected `float` <= 100.0",
+            "line 8: experiments[2].allocations[0].percent: expected at most 100, found `101`",
             id="too much",
         ),
         pytest.param(
             experiment(
                 "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: .nan, at: x}]"
             ),
-            "experiments[2].allocations[0].percent: Expected `float` >= 0.0",
+            "line 8: experiments[2].allocations[0].percent: expected at least 0, found `.nan`",
             id="not a number",
         ),
         pytest.param(
             experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: c, percent: 5}]"),
-            "experiments[2].allocations[0]: Object missing required field `at`",
+            "line 8: experiments[2].allocations[0]: expected the key `at`, which is missing",
             id="no time at all",
         ),
         pytest.param(
             experiment(
                 "name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [{group: x, percent: 5, at: x}]"
             ),
-            "experiments[2].allocations[0].group: expected one of the groups, got `x`",
+            "experiments[2].allocations[0].group: expected one of the groups, found `x`",
             id="allocation of no group",
         ),
         pytest.param(
@@ -156,12 +162,12 @@ def test_times(text: str, expected_ms: int) -> None:
         ),
         pytest.param(
             experiment("name: feed\ncontrol: x\ngroups: [c, t]"),
-            "experiments[2].control: expected one of the groups, got `x`",
+            "experiments[2].control: expected one of the groups, found `x`",
             id="control is no group",
         ),
         pytest.param(
             experiment("name: feed\ncontrol: c\ngroups: []"),
-            "experiments[2].groups: Expected `array` of length >= 1",
+            "line 7: experiments[2].groups: expected a list of at least 1, found",
             id="no groups",
         ),
         pytest.param(
@@ -176,27 +182,27 @@ def test_times(text: str, expected_ms: int) -> None:
         ),
         pytest.param(
             experiment("name: ''\ncontrol: c\ngroups: [c, t]"),
-            "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 0",
+            "experiments[2].name: expected 1 to 128 bytes of UTF-8, found 0",
             id="no name",
         ),
         pytest.param(
             experiment(f"name: {'é' * 64}e\ncontrol: c\ngroups: [c, t]"),
-            "experiments[2].name: expected 1 to 128 bytes of UTF-8, got 129",
+            "experiments[2].name: expected 1 to 128 bytes of UTF-8, found 129",
             id="too long in bytes",
         ),
         pytest.param(
             experiment('name: "\\ud800"\ncontrol: c\ngroups: [c, t]'),
-            "experiments[2].name: expected text, got half of a surrogate pair",
+            "experiments[2].name: expected text, found half of a surrogate pair",
             id="half a character",
         ),
         pytest.param(
             experiment("name: feed\ncontrol: c\ngroups: [c, on]"),
-            "experiments[2].groups[1]: Expected `str`, got `bool`",
+            "line 7: experiments[2].groups[1]: expected text, found `on`, which YAML takes for true or false",
             id="YAML takes on for true",
         ),
         pytest.param(
             experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocation: []"),
-            "experiments[2]: Object contains unknown field `allocation`",
+            "line 8: experiments[2].allocation: there is no such key; did you mean `allocations`?",
             id="misspelt key",
         ),
         pytest.param(
@@ -204,13 +210,69 @@ def test_times(text: str, expected_ms: int) -> None:
             "line 8, column 5: `groups` is given twice",
             id="a key twice",
         ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups:\n- c\n- 5"),
+            "line 9: experiments[2].groups[1]: expected text, found `5`, which YAML takes for a number",
+            id="a number as a name, on a line of its own",
+        ),
+        pytest.param(
+            experiment("control: c\ngroups: [c, t]"),
+            "line 5: experiments[2]: expected the key `name`, which is missing",
+            id="no name at all",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: {group: c}"),
+            "line 8: experiments[2].allocations: expected a list, found keys and values",
+            id="no list",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nallocations: [5]"),
+            "line 8: experiments[2].allocations[0]: expected keys and values, found `5`",
+            id="no keys",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\ngood: {5: up}"),
+            "line 8: experiments[2].good: expected keys that are text",
+            id="a key that is a number",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\nalpha: 0.7"),
+            "line 8: experiments[2].alpha: expected less than 0.5, found `0.7`",
+            id="a key of [statistics]",
+        ),
+        pytest.param(
+            experiment("name: feed\ncontrol: c\ngroups: [c, t]\ngood: {buy: up}"),
+            "line 8: experiments[2].good: `buy` is not tracked",
+            id="an untracked event",
+        ),
+        pytest.param(
+            f"experiments: [{{name: a, control: g0, groups: [{', '.join(f'g{i}' for i in range(101))}]}}]",
+            "line 1: experiments[0].groups: expected a list of at most 100",
+            id="more groups than anyone compares",
+        ),
+        pytest.param(
+            f"experiments: [{', '.join(['{}'] * 10_001)}]",
+            "line 1: experiments: expected at most 10,000, found 10,001",
+            id="more experiments than a snapshot holds",
+        ),
+        pytest.param("experiment: []", "line 1: experiment: there is no such key", id="a misspelt top"),
+        pytest.param(
+            "experiments: 5", "line 1: experiments: expected a list, found `5`", id="no list at the top"
+        ),
+        pytest.param("a: 1\n\nb: \x07", "line 3: not YAML: special characters", id="a control character"),
+        pytest.param("a: [\n" * 5000, "nested too deeply", id="nested without end"),
+        pytest.param("experiments: &a [*a]", "line 1, column 14: an alias of itself", id="a list in itself"),
+        pytest.param(BOMB, "expected at most 500,000 values", id="aliases of aliases"),
+        pytest.param(MERGE_BOMB, "expected at most 500,000 values", id="merges of merges"),
         pytest.param("experiments: [", "line 1, column 15: expected the node content", id="not YAML"),
         pytest.param("!!float x", "not YAML: could not convert string to float", id="a tag that lies"),
         pytest.param(
             "!!python/object/apply:os.system [x]", "could not determine a constructor", id="no code runs"
         ),
-        pytest.param("[]", "Expected `object`, got `array`, at the top of the file", id="a list"),
-        pytest.param("", "Expected `object`, got `null`, at the top of the file", id="empty"),
+        pytest.param(
+            "[]", "line 1: expected the key `experiments` at the top, found an empty list", id="a list"
+        ),
+        pytest.param("", "line 1: expected the key `experiments` at the top, found nothing", id="empty"),
     ],
 )
 def test_a_fault_is_refused_with_its_place_and_what_was_expected(text: str, message: str) -> None:
@@ -220,3 +282,47 @@ def test_a_fault_is_refused_with_its_place_and_what_was_expected(text: str, mess
 def test_a_name_of_128_bytes_is_the_longest() -> None:
     name = "é" * 64
     assert parsed(experiment(f"name: {name}\ncontrol: c\ngroups: [c, t]"))[2].name == name
+
+
+def test_every_experiment_with_a_fault_is_told_in_a_line() -> None:
+    text = """experiments:
+  - {name: a, control: x, groups: [c, t]}
+  - {name: b, control: c, groups: [c, t]}
+  - name: c
+    control: c
+    groups: [c]
+"""
+    with pytest.raises(UsageError) as caught:
+        parse_definitions(text, Settings(), "e.yaml")
+    assert str(caught.value).splitlines() == [
+        "e.yaml:2: experiments[0].control: expected one of the groups, found `x`",
+        "e.yaml:6: experiments[2].groups: expected the control and at least one group to compare with it",
+    ]
+
+
+def test_of_very_many_faults_the_first_are_told() -> None:
+    lines = refusal(f"experiments: [{', '.join(['5'] * 25)}]").splitlines()
+    assert (len(lines), lines[-1]) == (21, "and 5 more")
+
+
+def test_aliases_and_merges_save_people_from_repeating_themselves() -> None:
+    text = """
+    experiments:
+      - &first {name: a, control: c, groups: &groups [c, t]}
+      - {name: b, control: t, groups: *groups}
+      - {<<: *first, name: d}
+    """
+    assert [(e.name, e.control, e.groups) for e in parsed(text)] == [
+        ("a", "c", ("c", "t")),
+        ("b", "t", ("c", "t")),
+        ("d", "c", ("c", "t")),
+    ]
+
+
+def test_the_place_of_an_allocation_is_that_in_the_file_whatever_its_time() -> None:
+    later, sooner = "{group: t, percent: 9, at: 2023-11-15}", "{group: t, percent: 5, at: 2023-11-14}"
+    text = f"experiments:\n- name: a\n  control: c\n  groups: [c, t]\n  allocations:\n  - {later}\n  - {sooner}\n"
+    found = parse_definitions(text, Settings(), "e.yaml")
+    first = found.experiments[0].allocations[0]
+    place = found.place("a", "allocations", first)
+    assert (place, found.document.where(place)) == ("experiments[0].allocations[1]", "e.yaml:7")
