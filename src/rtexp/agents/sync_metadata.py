@@ -7,28 +7,24 @@ is no newer than theirs.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import fsspec
 import structlog
-from fsspec.core import split_protocol
 
+from rtexp.agents.foreign_experiments import ForeignExperiments
 from rtexp.agents.frozen_plans import FrozenPlans
+from rtexp.agents.snapshot_file import SnapshotFile, csv_place
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.engine.api import Output
 from rtexp.errors import StoreUnavailable
 from rtexp.records import snapshot as wire
-from rtexp.settings import masked_url
-from rtexp.store import csv_text
 from rtexp.store.availability import Availability
 from rtexp.store.engine import reading
 from rtexp.store.metadata import read_experiments
-from rtexp.store.whole_file import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable
 
     from sqlalchemy import Engine
     from structlog.typing import FilteringBoundLogger
@@ -37,18 +33,6 @@ if TYPE_CHECKING:
     from rtexp.store.definitions import Experiment
 
 TOPIC = "ramped-groups"
-CSV_NAME = "ramped_groups.csv"
-CSV_INTERVAL_MS = 5 * 60_000
-
-
-class RampedGroup(NamedTuple):
-    """One line of the CSV file: an increase of a group's share, and the period in which it lies."""
-
-    experiment: str
-    group: str
-    ramped_at_ms: int
-    period_start_ms: int
-    period_end_ms: int
 
 
 def snapshot(
@@ -63,26 +47,18 @@ def snapshot(
     return wire.Snapshot(wire.VERSION, as_of_ms, with_periods, list(plans))
 
 
-def ramped_groups(taken: wire.Snapshot) -> Iterator[RampedGroup]:
-    """Yield one line for every ramp, in the order of the snapshot."""
-    for experiment in taken.experiments:
-        for ramp in experiment.ramps:
-            period = next(p for p in experiment.periods if p.start_ms <= ramp.at_ms < p.end_ms)
-            yield RampedGroup(experiment.name, ramp.group, ramp.at_ms, period.start_ms, period.end_ms)
-
-
 class MetadataSync:
     """Reads the experiments at every poll, and sends and keeps what it has read."""
 
     def __init__(self, engine: Engine, settings: Settings, send: Callable[[Output], Awaitable[None]]) -> None:
         """``send`` returns once the record is delivered."""
         self._engine = engine
+        self._foreign = ForeignExperiments(engine, settings) if settings.metadata.query else None
         self._plans = FrozenPlans(engine, settings)
         self._send = send
         self._topic = settings.kafka.topic(TOPIC)
         self._period_ms = settings.pipeline.period_hours * HOUR_MS
-        self._csv_place = csv_place(settings)
-        self._csv_due_ms = 0
+        self._csv = SnapshotFile(csv_place(settings))
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self.store = Availability(self._log)
 
@@ -104,49 +80,15 @@ class MetadataSync:
         self._log.debug(
             "snapshot_sent", experiments=len(taken.experiments), plans=len(taken.plans), as_of_ms=now_ms
         )
-        if now_ms >= self._csv_due_ms:
-            await self._keep_csv(taken, now_ms)
+        await self._csv.keep(taken, now_ms)
         return taken
 
     def _read(self, now_ms: int) -> tuple[list[Experiment], list[wire.FrozenPlan]]:
+        if self._foreign:
+            self._foreign.take_over(now_ms)
         with reading(self._engine) as connection:
             experiments = read_experiments(connection)
         return experiments, self._plans.current(experiments, now_ms)
-
-    async def _keep_csv(self, taken: wire.Snapshot, now_ms: int) -> None:
-        try:
-            await asyncio.to_thread(write_csv, self._csv_place, taken)
-        except Exception as error:  # noqa: BLE001 - every file system has its own; none may end the worker
-            place = masked_url(str(self._csv_place))
-            self._log.warning("csv_not_written", place=place, error=masked_url(repr(error)))
-        else:
-            self._csv_due_ms = now_ms + CSV_INTERVAL_MS
-
-
-def csv_place(settings: Settings) -> Path | str:
-    """Return where the CSV file goes: to ``metadata.csv_url``, or else into the data directory.
-
-    A path is on this machine, a text an fsspec URL of somewhere else.
-    """
-    url = settings.metadata.csv_url
-    if not url:
-        return settings.data.directory / CSV_NAME
-    protocol, path = split_protocol(url)
-    return Path(path) if protocol in {None, "file", "local"} else url
-
-
-def write_csv(place: Path | str, taken: wire.Snapshot) -> None:
-    """Replace the file at once: a reader sees the old lines or the new, never some of both.
-
-    An object store does so by itself; other file systems behind a URL may not.
-    """
-    if isinstance(place, Path):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        opened = replacing(place)
-    else:
-        opened = fsspec.open(place, "w", encoding="utf-8", newline="")
-    with opened as file:
-        csv_text.write_csv(file, RampedGroup._fields, ramped_groups(taken))
 
 
 def _with_periods(experiment: Experiment, period_ms: int) -> wire.Experiment:

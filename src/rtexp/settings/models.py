@@ -87,6 +87,33 @@ def _database(url: str) -> str:
     return url
 
 
+def _other_database(url: str) -> str:
+    return _database(url) if url else ""
+
+
+_WRITES_A_FILE = re.compile(r"\binto\s+(outfile|dumpfile)\b", re.IGNORECASE)
+_READS = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
+
+
+def _query(text: str) -> str:
+    # The transaction in which it runs is read-only: this is for those who have put something else here.
+    if text and (not _READS.match(text) or _WRITES_A_FILE.search(text)):
+        raise ValueError("a SELECT that yields experiment, group, control, percent and changed_at")
+    return text
+
+
+def _refuse_other_passwords(section: str, url: str, password_file: Path | None) -> None:
+    """Raise Contradiction if there is a file for a password that the URL can't have, or has."""
+    if password_file is None:
+        return
+    if not (server := _SERVER.fullmatch(url)):
+        raise Contradiction("no password_file, as SQLite has no passwords", (section, "password_file"))
+    if server["password"]:
+        raise Contradiction(
+            "the password in one place: leave it out of the URL", (section, "url"), (section, "password_file")
+        )
+
+
 def _place(url: str) -> str:
     protocol, separator, path = url.partition("://")
     if not separator:
@@ -222,16 +249,7 @@ class StoreSettings(_Group):
 
     @model_validator(mode="after")
     def _one_password_where_there_is_one(self) -> StoreSettings:
-        if self.password_file is None:
-            return self
-        if not (server := _SERVER.fullmatch(self.url)):
-            raise Contradiction("no password_file, as SQLite has no passwords", ("store", "password_file"))
-        if server["password"]:
-            raise Contradiction(
-                "the password in one place: leave it out of the URL",
-                ("store", "url"),
-                ("store", "password_file"),
-            )
+        _refuse_other_passwords("store", self.url, self.password_file)
         return self
 
 
@@ -306,7 +324,26 @@ class MetadataSettings(_Group):
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     csv_url: Annotated[str, AfterValidator(_place)] = ""
-    """A path or an fsspec URL; empty: ramped_groups.csv in the data directory."""
+    """A path or an fsspec URL, of a file or, with a slash at its end, a directory; empty: the data directory."""
+    query: Annotated[str, AfterValidator(_query)] = ""
+    """Yields experiments that live in other tables; empty: they come by `rtexp experiments load` alone."""
+    url: Annotated[str, AfterValidator(_other_database)] = ""
+    """Where the query runs; empty: in ``[store] url``."""
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _query_has_a_place(self) -> MetadataSettings:
+        if self.url and not self.query:
+            raise Contradiction("a query, which is what reads there", ("metadata", "url"))
+        if self.password_file is not None and not self.url:
+            raise Contradiction(
+                "a url, as [store] has its own password_file",
+                ("metadata", "password_file"),
+                ("metadata", "url"),
+            )
+        if self.url:
+            _refuse_other_passwords("metadata", self.url, self.password_file)
+        return self
 
 
 class SketchSettings(_Group):

@@ -65,6 +65,7 @@ class Contradicts(UsageError):  # noqa: N818 - as in rtexp.errors
 
     def __init__(self, experiment: str, key: str, what: str, allocation: Allocation | None = None) -> None:
         super().__init__(f"experiment `{experiment}`: {what}")
+        self.what = what
         self.experiment = experiment
         self.key = key
         self.allocation = allocation
@@ -91,24 +92,24 @@ class Judge:
         self.stored = {experiment.name: experiment for experiment in stored}
         self._number = len(self.stored)
         self._period_ms = pipeline.period_hours * HOUR_MS
-        # No accepted activation is later than this, so no period that begins later can have counted anyone.
-        self._latest_ms = now_ms + int(pipeline.max_ahead_seconds * 1000)
+        self.latest_ms = now_ms + int(pipeline.max_ahead_seconds * 1000)
+        """No accepted activation is later, so no period that begins later can have counted anyone."""
 
     def change(self, defined: Experiment) -> Change:
         """Return what ``defined`` adds; Contradicts if it can't be had by adding, or would be too much."""
         change = _change(self.stored.get(defined.name), defined)
-        _refuse_moved_periods(change, self._period_ms, self._latest_ms)
+        _refuse_moved_periods(change, self._period_ms, self.latest_ms)
         if len(change.history) + len(change.allocations) > MOST_ALLOCATIONS:
             raise Contradicts(
                 defined.name,
                 "allocations",
-                f"expected at most {MOST_ALLOCATIONS:,} allocations, those in SQL included",
+                f"expected at most {MOST_ALLOCATIONS:,} allocations, those in rtexp's tables included",
             )
         if len(defined.groups) > MOST_GROUPS:
             raise Contradicts(defined.name, "groups", f"expected at most {MOST_GROUPS} groups")
         if change.is_new and self._number >= MOST_EXPERIMENTS:
             raise Contradicts(
-                defined.name, "", f"SQL has {MOST_EXPERIMENTS:,} experiments, and takes no more"
+                defined.name, "", f"rtexp's tables have {MOST_EXPERIMENTS:,} experiments, and take no more"
             )
         self._number += change.is_new
         return change
@@ -179,14 +180,14 @@ def _change(stored: Experiment | None, defined: Experiment) -> Change:
         raise Contradicts(
             defined.name,
             "control",
-            f"control is `{stored.control}` in SQL and can't become `{defined.control}`",
+            f"control is `{stored.control}` in rtexp's tables and can't become `{defined.control}`",
         )
     for group in stored.groups:
         if group not in defined.groups:
             raise Contradicts(
                 defined.name,
                 "groups",
-                f"groups lacks `{group}`, which SQL has: groups stay; allocate it 0 percent instead",
+                f"groups lacks `{group}`, which rtexp's tables have: groups stay; allocate it 0 percent instead",
             )
     known = {(a.group, a.at_ms): a.percent for a in stored.allocations}
     for a in defined.allocations:
@@ -195,7 +196,7 @@ def _change(stored: Experiment | None, defined: Experiment) -> Change:
                 defined.name,
                 "allocations",
                 f"allocations gives `{a.group}` {a.percent:g} percent at {a.at_ms} ms, "
-                f"SQL has {known[a.group, a.at_ms]:g}: history can't change; add a later allocation",
+                f"rtexp's tables have {known[a.group, a.at_ms]:g}: history can't change; add a later allocation",
                 a,
             )
     added = tuple(a for a in defined.allocations if (a.group, a.at_ms) not in known)

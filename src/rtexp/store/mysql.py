@@ -60,11 +60,16 @@ def is_mysql(dialect: Dialect) -> bool:
 
 
 def make(
-    url: URL, password_file: Path | None, *, busy_seconds: float, answer_seconds: float | None
+    url: URL,
+    password_file: Path | None,
+    *,
+    busy_seconds: float,
+    answer_seconds: float | None,
+    section: str = "store",
 ) -> Engine:
     """Return the engine of a database on a server; nothing connects yet.
 
-    ConfigError if the password can't be read.
+    ConfigError if the password can't be read, which is named by ``section`` of the settings.
     """
     wait_seconds = max(1, math.ceil(busy_seconds))
     session = {**_SESSION, "innodb_lock_wait_timeout": wait_seconds, "lock_wait_timeout": wait_seconds}
@@ -84,12 +89,29 @@ def make(
             "write_timeout": answer_seconds,
         },
     )
-    _log_in(engine, password_file)
+    _log_in(engine, password_file, f"[{section}] password_file")
     return engine
 
 
-def _log_in(engine: Engine, password_file: Path | None) -> None:
-    key = "[store] password_file"
+def limit_to_reading(engine: Engine, *, seconds: float, rows: int) -> None:
+    """Let every session of an engine only read, for ``seconds`` a statement, and no more than ``rows`` of its rows.
+
+    A statement with a LIMIT of its own yields as many as that says.
+    """
+
+    def limit(connection: Any, _record: Any) -> None:
+        is_mariadb = "mariadb" in connection.get_server_info().lower()
+        time_limit = (
+            f"max_statement_time={seconds:g}" if is_mariadb else f"max_execution_time={seconds * 1000:.0f}"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
+            cursor.execute(f"SET SESSION sql_select_limit={rows}, SESSION {time_limit}")
+
+    event.listen(engine, "connect", limit)
+
+
+def _log_in(engine: Engine, password_file: Path | None, key: str) -> None:
     if password_file is not None:
         read_secret(key, password_file)  # missing at the start, it is a fault of the configuration; later not
 
@@ -107,7 +129,7 @@ def _log_in(engine: Engine, password_file: Path | None) -> None:
 
 def unavailable(url: URL, error: DBAPIError) -> StoreUnavailable | None:
     """Return what an error means to those who may try again; None if it is a fault of ours."""
-    number, text = _told(error)
+    number, text = told(error)
     isnt_ours = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
     if not isnt_ours and number != _NO_SUCH_TABLE:
         return None
@@ -117,7 +139,8 @@ def unavailable(url: URL, error: DBAPIError) -> StoreUnavailable | None:
     return StoreUnavailable(place)
 
 
-def _told(error: DBAPIError) -> tuple[int, str]:
+def told(error: DBAPIError) -> tuple[int, str]:
+    """Return the number of a server's error, 0 if it has none, and its text."""
     arguments = error.orig.args if error.orig else ()
     if arguments and isinstance(arguments[0], int):
         return arguments[0], f"error {arguments[0]}, {' '.join(map(str, arguments[1:]))}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.pool import NullPool
 
 from rtexp.errors import ConfigError
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from sqlalchemy import URL, Connection, Engine
 
 
@@ -23,6 +25,22 @@ def make(url: URL, *, busy_seconds: float) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def make_reading(url: URL, *, busy_seconds: float, seconds: float) -> Engine:
+    """Return an engine that only reads a file, which must be there, for ``seconds`` a connection at most."""
+
+    def connect() -> sqlite3.Connection:
+        path = quote(str(Path(url.database or "").absolute()))
+        connection = sqlite3.connect(
+            f"file:{path}?mode=ro", uri=True, timeout=busy_seconds, check_same_thread=False
+        )
+        until = time.monotonic() + seconds
+        # Called every so many steps of its machine, some milliseconds apart; true ends the statement.
+        connection.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+        return connection
+
+    return create_engine("sqlite://", creator=connect, hide_parameters=True, poolclass=NullPool)
 
 
 def _make_directory(url: URL) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from sqlalchemy import event
 from structlog.testing import capture_logs
 from tests.unit.store.databases import open_database
 
-from rtexp.agents.sync_metadata import MetadataSync, csv_place, ramped_groups, snapshot
+from rtexp.agents import snapshot_file
+from rtexp.agents.snapshot_file import csv_place, ramped_groups
+from rtexp.agents.sync_metadata import MetadataSync, snapshot
 from rtexp.errors import FatalError
 from rtexp.records import snapshot as wire
 from rtexp.records.snapshot import Allocation, Period, Ramp
@@ -269,7 +272,54 @@ async def test_a_file_system_that_fails_in_a_way_of_its_own_stops_nothing(
         pytest.param("file:///var/groups.csv", Path("/var/groups.csv"), id="a file URL"),
         pytest.param("", Path("data/ramped_groups.csv"), id="the data directory"),
         pytest.param("memory://b/groups.csv", "memory://b/groups.csv", id="elsewhere"),
+        pytest.param("out/", Path("out/ramped_groups.csv"), id="a path with a slash at its end"),
+        pytest.param("file:///tmp", Path("/tmp/ramped_groups.csv"), id="a directory that is there"),
+        pytest.param("memory://b/", "memory://b/ramped_groups.csv", id="a directory elsewhere"),
     ],
 )
 def test_where_the_file_goes(url: str, expected: Path | str) -> None:
     assert csv_place(Settings(metadata=MetadataSettings(csv_url=url))) == expected
+
+
+async def test_the_file_goes_into_a_directory_elsewhere_that_is_there(
+    engine: Engine, settings: Settings
+) -> None:
+    files = fsspec.filesystem("memory")
+    files.makedirs("/there")
+    elsewhere = settings.model_copy(update={"metadata": MetadataSettings(csv_url="memory://there")})
+    await MetadataSync(engine, elsewhere, Sent()).run_once(NOW)
+    assert files.ls("/there", detail=False) == ["/there/ramped_groups.csv"]
+
+
+async def test_a_file_that_cannot_be_written_is_told_once_a_minute(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    sync = MetadataSync(engine, settings, Sent())
+    (tmp_path / "data").write_text("in the way")
+    with capture_logs() as logs:
+        for seconds in (0, 5, 59, 60, 65):
+            await sync.run_once(NOW + 1000 * seconds)
+    assert [entry["event"] for entry in told(logs)] == ["csv_not_written"] * 2
+
+
+async def test_a_file_system_that_never_answers_holds_no_snapshot_up(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Semaphore(0), threading.Event()
+
+    def hang(*_: object) -> None:
+        begun.release()
+        assert ended.wait(60)
+
+    monkeypatch.setattr(snapshot_file, "write_csv", hang)
+    monkeypatch.setattr(snapshot_file, "PATIENCE_SECONDS", 0.01)
+    sent = Sent()
+    sync = MetadataSync(engine, settings, sent)
+    try:
+        await sync.run_once(NOW)
+        await sync.run_once(NOW + 5000)
+        assert len(sent) == 2
+        assert begun.acquire(timeout=30)
+        assert not begun.acquire(blocking=False), "a second thread hangs beside the first"
+    finally:
+        ended.set()

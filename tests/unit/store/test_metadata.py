@@ -93,7 +93,7 @@ def test_allocations_are_read_in_order_of_time_then_of_writing(engine: Engine) -
     [
         pytest.param(
             replace(FEED, control="treatment"),
-            "control is `control` in SQL and can't become `treatment`",
+            "control is `control` in rtexp's tables and can't become `treatment`",
             id="another control",
         ),
         pytest.param(
@@ -103,7 +103,7 @@ def test_allocations_are_read_in_order_of_time_then_of_writing(engine: Engine) -
         ),
         pytest.param(
             replace(FEED, allocations=(Allocation("control", 6, START),)),
-            f"gives `control` 6 percent at {START} ms, SQL has 5",
+            f"gives `control` 6 percent at {START} ms, rtexp's tables have 5",
             id="another percent at the same time",
         ),
         pytest.param(
