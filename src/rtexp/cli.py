@@ -40,7 +40,8 @@ COMMANDS = {
     "topics": _Command("rtexp.commands.topics:topics", "Make the topics that rtexp needs."),
     "db": _Command("rtexp.commands.db:db", "Make and upgrade the tables of the SQL database."),
     "experiments": _Command(
-        "rtexp.commands.experiments:experiments", "Define experiments, their groups, allocations and plans."
+        "rtexp.commands.experiments:experiments",
+        "Define experiments, their groups, allocations and plans, and see what is known of them.",
     ),
     "results": _Command(
         "rtexp.commands.results:results",

@@ -252,6 +252,29 @@ def test_other_variables_are_no_settings() -> None:
             "expected the password in one place: leave it out of the URL",
             id="two passwords",
         ),
+        pytest.param(
+            "[metadata]\nquery = 'DELETE FROM tests'",
+            "rtexp.toml: [metadata] query: expected a SELECT that yields experiment, group, control, percent and "
+            'changed_at, found "DELETE FROM tests"',
+            id="a query that writes",
+        ),
+        pytest.param(
+            "[metadata]\nurl = 'sqlite:///x.db'",
+            "rtexp.toml: [metadata] url: expected a query, which is what reads there",
+            id="a database that nothing is asked",
+        ),
+        pytest.param(
+            "[metadata]\nquery = 'SELECT 1'\npassword_file = 'x'",
+            "rtexp.toml: [metadata] password_file and [metadata] url (the default): "
+            "expected a url, as [store] has its own password_file",
+            id="a password for nobody",
+        ),
+        pytest.param(
+            "[metadata]\nquery = 'SELECT 1'\nurl = 'mysql+pymysql://me:hunter2@host/x'\npassword_file = 'x'",
+            "rtexp.toml: [metadata] url and rtexp.toml: [metadata] password_file: "
+            "expected the password in one place: leave it out of the URL",
+            id="two passwords of the other database",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_told_with_key_and_expectation(text: str, told: str) -> None:
@@ -532,3 +555,22 @@ def test_only_the_schedule_of_the_method_in_use_must_fit_the_period() -> None:
     assert load(write(short), {}).statistics.bonferroni_looks == 12
     (told,) = problems(f'{short}[statistics]\nmethod = "bonferroni"\n')
     assert "expected at most 4, one a bucket and 288 in all, found 12" in told
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 1",
+        "  SELECT 1;",
+        "WITH x AS (SELECT 1) SELECT * FROM x",
+        "-- mine\n/* all\nof */ (SELECT 1) UNION (SELECT 2)",
+        "TABLE changes",
+    ],
+)
+def test_a_query_may_begin_as_what_reads_does(query: str) -> None:
+    assert MetadataSettings(query=query).query == query
+
+
+def test_a_query_that_writes_a_file_is_refused() -> None:
+    with pytest.raises(ValueError, match="a SELECT that yields"):
+        MetadataSettings(query="SELECT 1 INTO  OUTFILE '/tmp/x'")

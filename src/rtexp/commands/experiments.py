@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from rtexp.commands.experiment_list import as_object as listing_as_object
+from rtexp.commands.experiment_list import as_text as listing_as_text
+from rtexp.commands.experiment_list import read_listing, refusal_line
 from rtexp.commands.experiment_view import as_text, read_view
 from rtexp.commands.text_table import iso_time, printable
 from rtexp.core.buckets import HOUR_MS
-from rtexp.errors import UsageError
+from rtexp.errors import RtexpError, StoreUnavailable, UsageError
 from rtexp.store.definitions import parse_definitions
 from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import Contradicts, Loaded, load, periods, read_experiments
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings
 
 
+class ExperimentsRefused(RtexpError):  # noqa: N818 - as in rtexp.errors
+    """The query of others yields what can't be taken over."""
+
+    code = "experiments-refused"
+
+
 class FileLoaded(NamedTuple):
     """What a load has changed, and what it has left as it was."""
 
@@ -41,7 +50,7 @@ class FileLoaded(NamedTuple):
 
 @click.group()
 def experiments() -> None:
-    """Define experiments, their groups, allocations and plans.
+    """Define experiments, their groups, allocations and plans, and see what is known of them.
 
     Example: rtexp experiments load experiments.yaml
     """
@@ -74,6 +83,33 @@ def load_command(context: Context, file: Path, *, as_json: bool) -> None:
         click.echo(
             f"{printable(name)}: the period that began at {iso_time(at_ms)} keeps the plan that it began with; "
             "the new one holds from the next period on"
+        )
+
+
+@experiments.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
+@click.pass_obj
+def list_command(context: Context, *, as_json: bool) -> None:
+    """List all experiments: control, allocations as they are now, periods, and where they come from.
+
+    With a query in [metadata] it also says which of its rows are refused, and why; it ends with 1 then.
+
+    Example: rtexp experiments list
+    """
+    now_ms = time.time_ns() // 1_000_000
+    listing = read_listing(context.settings, now_ms)
+    if as_json:
+        click.echo(json.dumps(listing_as_object(listing, now_ms), ensure_ascii=False, indent=2))
+    else:
+        click.echo(listing_as_text(listing, now_ms))
+        for refusal in listing.refused:
+            click.echo(refusal_line(refusal), err=True)
+    if listing.fault:
+        raise StoreUnavailable(listing.fault)
+    if listing.refused:
+        number = len({refusal.experiment for refusal in listing.refused})
+        raise ExperimentsRefused(
+            f"{number} of the experiments that [metadata] query yields can't be taken over as they are"
         )
 
 

@@ -20,12 +20,14 @@ LEAST_CHARACTERS = 6
 def secrets_of(settings: Settings, environ: Mapping[str, str]) -> frozenset[str]:
     """Return all secrets as they are now; files that can't be read are told of by those who need them."""
     found = {environ.get(TOKEN_VARIABLE, "")}
-    with suppress(ValueError):
-        raw = urlsplit(settings.store.url).password or ""
-        found |= {raw, unquote(raw)}
+    for url in (settings.store.url, settings.metadata.url):
+        with suppress(ValueError):
+            raw = urlsplit(url).password or ""
+            found |= {raw, unquote(raw)}
     alerts = [path for target in settings.alerts.targets for path in (target.url_file, target.password_file)]
     for path in (
         settings.store.password_file,
+        settings.metadata.password_file,
         settings.kafka.password_file,
         settings.web.token_file,
         *alerts,

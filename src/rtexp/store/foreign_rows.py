@@ -179,7 +179,7 @@ def _percent(value: Any) -> float:
     number = float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
     if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
         raise _wrong("percent", "a number", value)
-    if not 0 <= number <= 100:  # noqa: PLR2004 - percent; not-a-number is out of it too
+    if not math.isfinite(number) or not 0 <= number <= 100:  # noqa: PLR2004 - percent
         raise _wrong("percent", "0 to 100", value)
     return float(number)
 

@@ -247,11 +247,94 @@ def test_an_experiment_that_nobody_defined_is_wrong_usage(rtexp: CommandLine) ->
     )
 
 
+ALLOCATED = """
+experiments:
+  - name: "new\\efeed"
+    control: c
+    groups: [t, c]
+    allocations:
+      - {group: c, percent: 5, at: 2023-11-14T00:00:00Z}
+      - {group: t, percent: 5, at: 2023-11-14T00:00:00Z}
+      - {group: t, percent: 7.5, at: 2023-11-15T00:00:00Z}
+      - {group: t, percent: 50, at: 2123-11-15T00:00:00Z}
+  - {name: idle, control: c, groups: [c, t]}
+  - {name: ahead, control: c, groups: [c, t], allocations: [{group: t, percent: 5, at: 2123-11-14T00:00:00Z}]}
+"""
+
+
+def test_all_experiments_are_listed_as_they_are_now(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    assert rtexp("experiments", "list") == (0, "no experiments yet: `rtexp experiments load` adds some\n", "")
+    Path("e.yaml").write_text(ALLOCATED)
+    rtexp("experiments", "load", "e.yaml")
+    assert rtexp("experiments", "list").out.splitlines() == [
+        "experiment   control  allocated now   newest period                periods  from",
+        "new\\x1bfeed  c        c 5 %, t 7.5 %  ended 2023-11-17T00:00:00Z   2        file",
+        "idle         c        c 0 %, t 0 %    none yet                     0        file",
+        "ahead        c        c 0 %, t 0 %    begins 2123-11-14T00:00:00Z  1        file",
+    ]
+
+
+def test_programs_get_the_list_with_all_periods(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    Path("e.yaml").write_text(ALLOCATED)
+    rtexp("experiments", "load", "e.yaml")
+    listed = json.loads(rtexp("experiments", "list", "--json").out)
+    first = listed.pop("experiments")[0]
+    assert listed == {"refused": [], "query_error": None}
+    assert first["allocated"] == {"c": 5, "t": 7.5}
+    assert [period["state"] for period in first["periods"]] == ["ended", "to come"]
+    assert first["periods"][0]["start_ms"] == START
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
+    names = ("experiment", "group_name", "control", "percent", "changed_at")
+    columns = ", ".join(f"column{i} AS {name}" for i, name in enumerate(names, 1))
+    monkeypatch.setenv("RTEXP_METADATA__QUERY", f"SELECT {columns} FROM (VALUES {rows})")
+
+
+def test_the_list_says_what_of_a_query_is_refused(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtexp("db", "upgrade")
+    define("")
+    rtexp("experiments", "load", "e.yaml")
+    ask(
+        monkeypatch, f"('feed', 'c', 'c', 6, {START}), ('feed', 't', 'c', 5, {START}), (NULL, 't', 'c', 5, 1)"
+    )
+    ended = rtexp("experiments", "list")
+    assert (ended.code, ended.out.splitlines()[1].split()[-1]) == (1, "query")
+    assert ended.err.splitlines() == [
+        (
+            "refused: row 1 of the query, experiment `feed`: allocations gives `c` 6 percent at 1699920000000 ms, "
+            "rtexp's tables have 5: history can't change; add a later allocation"
+        ),
+        "refused: row 3 of the query, nobody's: experiment: expected text, found NULL",
+        "rtexp: 2 of the experiments that [metadata] query yields can't be taken over as they are",
+    ]
+    listed = json.loads(rtexp("experiments", "list", "--json").out)
+    assert [refusal["row"] for refusal in listed["refused"]] == [1, 3]
+
+
+def test_the_list_says_that_a_query_fails_and_what_is_known_all_the_same(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtexp("db", "upgrade")
+    define("")
+    rtexp("experiments", "load", "e.yaml")
+    monkeypatch.setenv("RTEXP_METADATA__QUERY", "SELECT * FROM gone")
+    ended = rtexp("experiments", "list")
+    assert (ended.code, len(ended.out.splitlines())) == (1, 2)
+    assert ended.err == "rtexp: [metadata] query failed in its SQLite file: no such table: gone\n"
+    assert json.loads(rtexp("experiments", "list", "--json").out)["query_error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "example"),
     [
         (("experiments",), "Example: rtexp experiments load experiments.yaml"),
         (("experiments", "load"), "Example: rtexp experiments load experiments.yaml"),
+        (("experiments", "list"), "Example: rtexp experiments list"),
         (("experiments", "show"), "Example: rtexp experiments show new-feed"),
     ],
 )

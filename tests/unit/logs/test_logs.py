@@ -16,7 +16,15 @@ import structlog
 
 from rtexp.logs import configure, is_json, secrets_of
 from rtexp.logs.fields import MOST_CHARACTERS, Cleaned
-from rtexp.settings import AlertSettings, LogSettings, Settings, StoreSettings, Target, WebSettings
+from rtexp.settings import (
+    AlertSettings,
+    LogSettings,
+    MetadataSettings,
+    Settings,
+    StoreSettings,
+    Target,
+    WebSettings,
+)
 from rtexp.store.engine import opened
 from rtexp.store.migrate import check_revision, upgrade
 
@@ -274,11 +282,19 @@ def test_the_secrets_of_a_configuration_are_those_of_files_url_and_environment(t
     settings = Settings(
         alerts=AlertSettings(targets=(target,)),
         store=StoreSettings(url="mysql+pymysql://me:p%40ssword@db/rtexp"),
+        metadata=MetadataSettings(query="SELECT 1", url="mysql+pymysql://me:another@db/theirs"),
         web=WebSettings(token_file=tmp_path / "web"),
     )
     found = secrets_of(settings, {"RTEXP_WEB_TOKEN": "from-the-environment"})
     assert found == {
-        *("p%40ssword", "p@ssword", "web-token-of-16+", "from-the-environment", "https://hooks.example/x")
+        *(
+            "p%40ssword",
+            "p@ssword",
+            "another",
+            "web-token-of-16+",
+            "from-the-environment",
+            "https://hooks.example/x",
+        )
     }
 
 
