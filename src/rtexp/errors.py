@@ -11,7 +11,7 @@
     │   └── SemanticsChanged     settings or step changed in mid-flight: stop, and say how to go on
     ├── FatalError        sending, committing or storing failed: end the process, the marker makes that safe
     └── StoreUnavailable  SQL or a broker doesn't answer: retry with back-off, report not ready
-        └── StoreRefused         SQL answers, but not to this login: at start a ConfigError, later retried
+        └── StoreRefused         SQL or a broker answers, but not to us: at start one line and the end, later retried
 """
 
 from __future__ import annotations
@@ -83,6 +83,6 @@ class StoreUnavailable(RtexpError):  # noqa: N818
 
 
 class StoreRefused(StoreUnavailable):
-    """SQL refuses login, database or right; people must change something, here or there."""
+    """SQL or a broker refuses login, certificate, database or right; people must change something, here or there."""
 
     code = "store-refused"

@@ -492,22 +492,78 @@ def test_a_broker_is_ours_to_start_if_it_is_the_only_one_and_here(
     assert KafkaSettings(brokers=brokers).local_address() == address
 
 
+LOGIN = 'username = "me"\npassword_file = "password"\n'
+
+
 def test_a_client_gets_brokers_and_login() -> None:
     write("hunter2\n", "password")
     kafka = KafkaSettings(
-        brokers=("a:1",),
+        brokers=("127.0.0.1:1",),
         protocol="SASL_PLAINTEXT",
         mechanism="SCRAM-SHA-256",
         username="me",
         password_file=Path("password"),
     )
     assert client_options(kafka) == {
-        "bootstrap_servers": ["a:1"],
+        "bootstrap_servers": ["127.0.0.1:1"],
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_mechanism": "SCRAM-SHA-256",
         "sasl_plain_username": "me",
         "sasl_plain_password": "hunter2",
     }
+
+
+def test_a_password_is_read_for_each_new_client() -> None:
+    write("old\n", "password")
+    kafka = load(write(f'[kafka]\nprotocol = "SASL_PLAINTEXT"\n{LOGIN}'), {}).kafka
+    assert client_options(kafka)["sasl_plain_password"] == "old"
+    write("new\n", "password")
+    assert client_options(kafka)["sasl_plain_password"] == "new"
+
+
+@pytest.mark.parametrize("brokers", ["127.0.0.1:1", "localhost:1", '["[::1]:1"]', "127.0.0.1:1,127.9.0.1:2"])
+def test_a_login_without_tls_is_for_loopback_addresses(brokers: str) -> None:
+    given = write(f'[kafka]\nprotocol = "SASL_PLAINTEXT"\n{LOGIN}')
+    assert load(given, {"RTEXP_KAFKA__BROKERS": brokers}).kafka.protocol == "SASL_PLAINTEXT"
+
+
+@pytest.mark.parametrize("brokers", ["10.0.0.1:1", "kafka.example:1", "127.0.0.1:1,kafka.example:1"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_login_without_tls_is_refused_for_any_other_address(brokers: str, mechanism: str) -> None:
+    (told,) = problems(
+        f'[kafka]\nprotocol = "SASL_PLAINTEXT"\nmechanism = "{mechanism}"\n{LOGIN}',
+        RTEXP_KAFKA__BROKERS=brokers,
+    )
+    assert told.startswith("rtexp.toml: [kafka] protocol and RTEXP_KAFKA__BROKERS: expected SASL_SSL, as ")
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file"])
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_certificates_without_tls_are_refused_rather_than_ignored(key: str, protocol: str) -> None:
+    (told,) = problems(f'[kafka]\nprotocol = "{protocol}"\n{LOGIN}{key} = "some.pem"\n')
+    assert f"[kafka] {key}" in told
+    assert f"expected SSL or SASL_SSL, as {key} is set" in told
+
+
+@pytest.mark.parametrize("key", ["key_file", "key_password_file"])
+def test_a_key_without_its_certificate_is_refused(key: str) -> None:
+    (told,) = problems(f'[kafka]\nprotocol = "SSL"\n{key} = "key.pem"\n')
+    assert told.startswith(f"rtexp.toml: [kafka] {key}: expected cert_file beside {key}")
+
+
+@pytest.mark.parametrize("key", ["cert_file", "key_file", "key_password_file"])
+def test_a_missing_file_of_the_clients_certificate_is_told_with_its_key(key: str) -> None:
+    files = dict.fromkeys(("cert_file", "key_file", "key_password_file"), write("x", "some.pem"))
+    kafka = KafkaSettings.model_validate({"protocol": "SSL", **files, key: Path("missing")})
+    with pytest.raises(ConfigError, match=rf"\[kafka\] {key}: missing can't be read"):
+        client_options(kafka)
+
+
+def test_what_is_no_certificate_is_told_with_the_keys() -> None:
+    kafka = KafkaSettings(protocol="SSL", cert_file=write("x", "cert.pem"), key_file=write("x", "key.pem"))
+    told = r"\[kafka\] cert_file \(cert.pem\) and key_file \(key.pem\): no certificate with its key"
+    with pytest.raises(ConfigError, match=told):
+        client_options(kafka)
 
 
 @pytest.mark.parametrize("key", ["ca_file", "password_file"])

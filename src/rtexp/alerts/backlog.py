@@ -47,7 +47,7 @@ async def read_backlogs(kafka: KafkaSettings, targets: Iterable[Target]) -> list
         try:
             kept = await kept_positions(kafka, group_of(kafka, target.name))
         except (KafkaError, TimeoutError) as exc:
-            raise unanswered(kafka, exc) from exc
+            raise await unanswered(kafka, exc) from exc
         pending = [
             record.timestamp
             for name, of_topic in records.items()

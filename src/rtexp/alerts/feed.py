@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from rtexp.alerts.mailbox import Position
-from rtexp.errors import FatalError, StoreUnavailable, UsageError
+from rtexp.errors import FatalError, StoreRefused, StoreUnavailable, UsageError
+from rtexp.kafka.probe import probe
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class KafkaFeed:
             starts = await self._consumer.beginning_offsets(list(self._names))
             ends = await self._consumer.end_offsets(list(self._names))
         except (KafkaError, TimeoutError) as exc:
-            raise unanswered(self._kafka, exc) from exc
+            raise await unanswered(self._kafka, exc) from exc
         # Assigned only now, and sought at once: the client would look for a start of its own.
         self._consumer.assign(list(self._names))
         found, new = {}, []
@@ -178,13 +179,16 @@ async def started(consumer: AIOKafkaConsumer, kafka: KafkaSettings, topics: Iter
     except BaseException as exc:
         await consumer.stop()
         if isinstance(exc, KafkaError | TimeoutError):
-            raise unanswered(kafka, exc) from exc
+            raise await unanswered(kafka, exc) from exc
         raise
     if missing:
         await consumer.stop()
         raise UsageError(f"there is no topic {missing[0]}: run `rtexp topics create`")
 
 
-def unanswered(kafka: KafkaSettings, error: Exception) -> StoreUnavailable:
+async def unanswered(kafka: KafkaSettings, error: Exception) -> StoreUnavailable:
     """Return the error to raise where a broker doesn't do what it was asked."""
-    return StoreUnavailable(f"Kafka at {', '.join(kafka.brokers)} doesn't answer: {type(error).__name__}")
+    if (fault := await probe(kafka)) is None:
+        brokers = ", ".join(kafka.brokers)
+        return StoreUnavailable(f"Kafka at {brokers} doesn't answer: {error or type(error).__name__}")
+    return StoreUnavailable(fault.text) if fault.away else StoreRefused(fault.text)

@@ -40,7 +40,7 @@ async def records_from(kafka: KafkaSettings, name: str, offset: int = 0) -> list
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += records
     except (KafkaError, TimeoutError) as exc:
-        raise unanswered(kafka, exc) from exc
+        raise await unanswered(kafka, exc) from exc
     finally:
         await consumer.stop()
     return [record for record in found if record.offset < ends[tp]]
@@ -69,7 +69,7 @@ class Outlet:
         except BaseException as exc:
             await self._producer.stop()
             if isinstance(exc, KafkaError | TimeoutError):
-                raise unanswered(self._kafka, exc) from exc
+                raise await unanswered(self._kafka, exc) from exc
             raise
         return self
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from rtexp.bootstrap.heap import keep_trimmed
 from rtexp.engine.worker import leave_out_banner
 from rtexp.errors import RtexpError
+from rtexp.kafka.probe import until_usable
 from rtexp.logs import Setup, is_json, secrets_of
 from rtexp.settings import CONFIG_VARIABLE, load
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings
 
 EXIT_CONFIG = 2
+KAFKA_SECONDS = 60.0
+"""For so long a worker that starts waits for a Kafka that is away."""
+
+log = logging.getLogger(__name__)
 
 
 def worker_app(job: str) -> EngineApp:
@@ -45,4 +52,5 @@ def create_app(job: str, settings: Settings) -> EngineApp:
     """
     app: EngineApp = import_module(f"rtexp.bootstrap.{job}").create(settings)
     keep_trimmed(app)
+    app.until_usable = partial(until_usable, settings.kafka, within_s=KAFKA_SECONDS, say=log.info)
     return app

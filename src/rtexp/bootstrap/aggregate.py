@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from rtexp.agents import aggregate
@@ -38,7 +39,7 @@ def create(settings: Settings) -> EngineApp:
         await or_die("comparing with the raw topics", checking)
 
     app.task(compare_with_raw_topics)
-    sender = Sender(client_options(settings.kafka))
+    sender = Sender(partial(client_options, settings.kafka))
     server = serve(app, "aggregate", settings, checks={"broker": sender.is_well}, measure=users_of)
     show_metrics(server, app, "aggregate", sender)
     report_status(app, "aggregate", settings, lambda _: {}, sender=sender, server=server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rtexp.agents.own_process import OwnProcess
@@ -12,7 +13,7 @@ from rtexp.agents.report_status import StatusReporter
 from rtexp.engine.config import EngineConfig
 from rtexp.engine.failstop import die
 from rtexp.errors import RtexpError
-from rtexp.settings import client_options
+from rtexp.settings import client_options, security_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -29,16 +30,15 @@ STATUS_SECONDS = 0.5
 
 def engine_config(job: str, settings: Settings) -> EngineConfig:
     """Translate settings into what the engine wants to be told."""
-    connection = client_options(settings.kafka)
-    brokers = tuple(connection.pop("bootstrap_servers"))
+    client_options(settings.kafka)  # a file that can't be read is better told of now than by a task
     pipeline = settings.pipeline
     return EngineConfig(
         group=f"{settings.kafka.prefix}-{job}",
-        brokers=brokers,
+        brokers=settings.kafka.brokers,
         data_directory=settings.data.directory / "workers" / job,
         web_bind=settings.web.worker_host,
         web_port=settings.web.worker_port,
-        connection=connection,
+        connection=partial(security_options, settings.kafka),
         flush_interval=pipeline.flush_interval_ms / 1000,
         flush_rows=pipeline.flush_rows,
         checkpoint_interval=pipeline.checkpoint_seconds,

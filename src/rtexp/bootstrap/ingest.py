@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rtexp.agents.dead_letters import PARTITIONS
@@ -36,7 +37,7 @@ def create(settings: Settings) -> EngineApp:
         inputs=(settings.actions.topic,),
         outputs={kafka.topic("filtered-actions"): kafka.partitions, **dead_letters},
     )
-    sender = Sender(client_options(kafka))
+    sender = Sender(partial(client_options, kafka))
     server = serve(app, "ingest", settings, checks={"broker": sender.is_well})
     show_metrics(server, app, "ingest", sender)
     report_status(app, "ingest", settings, lambda _: activations.details(), sender=sender, server=server)

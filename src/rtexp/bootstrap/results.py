@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -70,7 +71,7 @@ def create(settings: Settings) -> EngineApp:
         delays = freshness.report(task.partition) if freshness else {}
         return {**published.details(task), **({"delays": delays} if delays else {})}
 
-    sender = Sender(client_options(settings.kafka))
+    sender = Sender(partial(client_options, settings.kafka))
     checks = {"broker": sender.is_well, StoreUnavailable.code: lambda: publisher.store.is_up}
     server = serve(app, "results", settings, checks=checks, measure=cells_of)
     report_status(app, "results", settings, details, sender=sender, server=server)
@@ -128,14 +129,14 @@ async def _sync_metadata(app: EngineApp, metadata: MetadataSync, settings: Setti
 
 async def _write_operations(app: EngineApp, writer: OperationsWriter, settings: Settings) -> None:
     """Write on the leader, as `_sync_metadata` does; nothing counts on it, so it takes its time to begin."""
-    topic, connection = settings.kafka.topic, client_options(settings.kafka)
+    topic = settings.kafka.topic
 
     def is_leader() -> bool:
         return not app.should_stop and app.owns(topic("partials"), 0)
 
     while not app.should_stop:
         if is_leader():
-            await follow_and_write(writer, connection, topic("status"), is_leader)
+            await follow_and_write(writer, client_options(settings.kafka), topic("status"), is_leader)
         await asyncio.sleep(WRITE_SECONDS)
 
 

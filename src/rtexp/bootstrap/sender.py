@@ -23,8 +23,10 @@ LATE_SECONDS = 10.0
 class Sender:
     """Connects when first used, and keeps track of whether the broker takes what it is given."""
 
-    def __init__(self, options: Mapping[str, Any], *, seconds: Callable[[], float] = time.monotonic) -> None:
-        """``options`` are those of the client."""
+    def __init__(
+        self, options: Callable[[], Mapping[str, Any]], *, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``options`` returns those of the client, whenever it has to connect."""
         self._options = options
         self._seconds = seconds
         self._producer: AIOKafkaProducer | None = None
@@ -58,7 +60,7 @@ class Sender:
         async with self._lock:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._options, compression_type="gzip", max_request_size=8 << 20, acks="all"
+                    **self._options(), compression_type="gzip", max_request_size=8 << 20, acks="all"
                 )
                 try:
                     await producer.start()

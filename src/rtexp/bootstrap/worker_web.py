@@ -38,7 +38,7 @@ def serve(
     ``checks`` say by code whether what it needs beside its partitions is there; ``measure`` counts what the state of
     one has.
     """
-    web, connection = settings.web, client_options(settings.kafka)
+    web = settings.web
     server = WorkerServer(
         app.conf, lambda: app.web_port, read_token=lambda host: read_token(web, os.environ, host=host)
     )
@@ -47,7 +47,7 @@ def serve(
         return worker_name(app.directory)
 
     async def recent() -> Iterable[Status]:
-        return await read_recent(connection, settings.kafka.topic("status"))
+        return await read_recent(client_options(settings.kafka), settings.kafka.topic("status"))
 
     def here() -> entries.Here:
         return entries.Here(worker(), server.url, app.all_tasks)

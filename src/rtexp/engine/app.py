@@ -20,9 +20,10 @@ from rtexp.engine.failstop import die, end_after
 from rtexp.engine.logs import limit_client_logs
 from rtexp.engine.transport import BatchTransport
 from rtexp.engine.worker import EngineWorker
+from rtexp.errors import RtexpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from typing import TextIO
 
     from rtexp.engine.config import EngineConfig
@@ -77,6 +78,8 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         self._directory_lock: TextIO | None = None
         self.set_up_logging: Callable[..., None] | None = None
         """Called with a stream and ``level`` when a worker process starts; None: Faust's own way of logging."""
+        self.until_usable: Callable[[], Awaitable[None]] | None = None
+        """Awaited before any client connects; the RtexpError that it raises ends the worker."""
         super().__init__(
             config.group,
             broker=[f"kafka://{broker}" for broker in config.brokers],
@@ -141,6 +144,7 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
         spare_the_collector()
         self.dispatcher.directory = _data_directory(self.config.data_directory)
         self._lock_directory()
+        await self._until_usable()
         await super().on_start()
         self.add_future(collect_now_and_then())
         raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -150,6 +154,14 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
             await self.dispatcher.start()
         except Exception as exc:  # noqa: BLE001 - nothing has been read yet
             die(f"can't start: {exc}")
+
+    async def _until_usable(self) -> None:
+        """Once Faust's client is on its way, one that can't connect ends in its tracebacks."""
+        if self.until_usable is not None:
+            try:
+                await self.until_usable()
+            except RtexpError as exc:
+                die(f"can't start: {exc}")
 
     def serve(self, service: Any) -> None:
         """Let ``service``, of mode, be the worker's web server in place of Faust's; off by ``--without-web``."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class EngineConfig:
     """Default of ``--web-bind``."""
     web_port: int = 6066
     """Default of ``--web-port``; 0: any that is free."""
-    connection: Mapping[str, Any] = field(default_factory=dict)
-    """Security settings as aiokafka takes them (``security_protocol``, ``ssl_context``, ...)."""
+    connection: Callable[[], Mapping[str, Any]] = dict
+    """Called for each new client: security settings as aiokafka takes them (``security_protocol``, ...)."""
     flush_interval: float = 0.5
     flush_rows: int = 50_000
     checkpoint_interval: float = 60.0

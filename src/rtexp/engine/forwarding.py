@@ -60,7 +60,7 @@ class ForwardRunner:
             # Just above what a raw record may be: a dead letter carries the original and its headers.
             max_batch_size=1_000_000,
             linger_ms=0,
-            **config.connection,
+            **config.connection(),
         )
         async with asyncio.timeout(config.transaction_timeout):  # the client itself would try for ever
             await self._producer.start()

@@ -51,7 +51,7 @@ async def recover(
         request_timeout_ms=int(config.request_timeout * 1000),
         max_partition_fetch_bytes=8 << 20,
         fetch_max_bytes=32 << 20,
-        **config.connection,
+        **config.connection(),
     )
     await consumer.start()
     try:

@@ -35,7 +35,7 @@ class FencedProducer:
             request_timeout_ms=int(config.request_timeout * 1000),
             max_request_size=8 << 20,
             max_batch_size=_MAX_BATCH,
-            **config.connection,
+            **config.connection(),
         )
 
     async def start(self) -> None:

@@ -91,7 +91,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             session_timeout_ms=int(config.session_timeout * 1000),
             heartbeat_interval_ms=int(min(3.0, config.session_timeout / 5) * 1000),
             rebalance_timeout_ms=int(config.transaction_timeout * 1000),
-            **config.connection,
+            **config.connection(),
         )
 
     async def _fetch_records(

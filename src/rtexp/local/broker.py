@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from rtexp.errors import StoreUnavailable
+from rtexp.kafka.probe import ANSWER_SECONDS, probe
 from rtexp.local.processes import Process
-from rtexp.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,42 +17,14 @@ if TYPE_CHECKING:
     from rtexp.settings import KafkaSettings
 
 START_SECONDS = 60.0
-ANSWER_SECONDS = 5.0
 
 
 async def answers(kafka: KafkaSettings, *, within_s: float = ANSWER_SECONDS) -> bool:
-    """Tell whether a broker answers a request for metadata.
+    """Tell whether Kafka can be used.
 
     ConfigError if a file that its security needs is missing.
     """
-    options = client_options(kafka)
-    try:
-        async with asyncio.timeout(within_s):
-            # Asked first, because the client logs an error for each port on which nobody listens.
-            return await _anyone_listens(kafka.brokers) and await _has_metadata(options)
-    except (KafkaError, OSError, TimeoutError):
-        return False
-
-
-async def _anyone_listens(brokers: Sequence[str]) -> bool:
-    for broker in brokers:
-        host, _, port = broker.rpartition(":")
-        try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except OSError:
-            continue
-        with closing(writer):
-            return True
-    return False
-
-
-async def _has_metadata(options: dict[str, object]) -> bool:
-    client = AIOKafkaAdminClient(**options)
-    try:
-        await client.start()
-        return bool((await client.describe_cluster())["brokers"])
-    finally:
-        await client.close()
+    return await probe(kafka, within_s=within_s) is None
 
 
 async def prepare(files: BrokerFiles) -> None:

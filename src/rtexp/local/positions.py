@@ -42,7 +42,7 @@ async def kafka_observer(settings: Settings) -> AsyncIterator[KafkaObserver]:
         async with StatusFollower(settings.kafka) as follower:
             yield KafkaObserver(settings, consumer, uncommitted, admin, follower)
     except (KafkaError, TimeoutError) as exc:
-        raise unreachable(settings.kafka, exc, doing="telling positions") from exc
+        raise await unreachable(settings.kafka, exc, doing="telling positions") from exc
     finally:
         await consumer.stop()
         await uncommitted.stop()

@@ -49,7 +49,7 @@ async def raw_writer(settings: Settings) -> AsyncIterator[RawWriter]:
         await producer.start()
     except KafkaError as exc:
         await producer.stop()
-        raise unreachable(settings.kafka, exc, doing="connecting") from exc
+        raise await unreachable(settings.kafka, exc, doing="connecting") from exc
     try:
         topics: dict[Kind, str] = {
             "actions": settings.actions.topic,

@@ -109,7 +109,7 @@ class StatusFollower:
         except BaseException as exc:
             await self._consumer.stop()
             if isinstance(exc, KafkaError | TimeoutError):
-                raise self._unreadable(exc) from exc
+                raise await self._unreadable(exc) from exc
             raise
         return self
 
@@ -123,12 +123,12 @@ class StatusFollower:
         try:
             fetched = await self._consumer.getmany(timeout_ms=int(wait_seconds * 1000))
         except KafkaError as exc:
-            raise self._unreadable(exc) from exc
+            raise await self._unreadable(exc) from exc
         for messages in fetched.values():
             for message in messages:
                 if message.value is not None:
                     self.board.take(records.decode(message.value))
         return self.board
 
-    def _unreadable(self, error: Exception) -> StoreUnavailable:
-        return unreachable(self._kafka, error, doing=f"reading {self._tp.topic}")
+    async def _unreadable(self, error: Exception) -> StoreUnavailable:
+        return await unreachable(self._kafka, error, doing=f"reading {self._tp.topic}")

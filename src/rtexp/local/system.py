@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rtexp.errors import StoreUnavailable
-from rtexp.local.broker import answers, prepare, wait_until_it_answers
+from rtexp.errors import StoreRefused, StoreUnavailable
+from rtexp.kafka.probe import probe
+from rtexp.local.broker import prepare, wait_until_it_answers
 from rtexp.local.broker_files import BrokerFiles, find_java, find_libs, free_port, this_or_free_port
 from rtexp.local.lock import directory_lock
 from rtexp.local.supervisor import OWN_NAME, Child, Supervisor
@@ -87,13 +88,16 @@ async def _have_broker(
 ) -> None:
     kafka = settings.kafka
     place = ", ".join(kafka.brokers)
-    if await answers(kafka):
+    fault = await probe(kafka)
+    if fault is None:
         on_line(OWN_NAME, f"Kafka answers at {place}")
         return
+    if not fault.away:
+        raise StoreRefused(fault.text)
     local = kafka.local_address()
     if local is None:
         raise StoreUnavailable(
-            f"no Kafka answers at {place}; start it, or set [kafka] brokers to one address of this machine, "
+            f"{fault.text}; start it, or set [kafka] brokers to one address of this machine without TLS and login, "
             "such as 127.0.0.1:9092, for one to be started here"
         )
     host, port = local

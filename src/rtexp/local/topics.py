@@ -140,7 +140,7 @@ async def create_topics(settings: Settings) -> dict[str, bool]:
         # Whoever made some at the same time may have had other settings.
         missing(wanted, await _visible(client, wanted))
     except (KafkaError, TimeoutError) as exc:
-        raise unreachable(settings.kafka, exc, doing="making topics") from exc
+        raise await unreachable(settings.kafka, exc, doing="making topics") from exc
     finally:
         await client.close()
     return {topic.name: topic.name in made for topic in wanted}

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import KafkaConnectionError
-
-from rtexp.errors import StoreUnavailable, UsageError
+from rtexp.errors import StoreRefused, StoreUnavailable, UsageError
+from rtexp.kafka.probe import probe
 
 if TYPE_CHECKING:
     from rtexp.settings import KafkaSettings
 
 
-def unreachable(kafka: KafkaSettings, error: Exception, *, doing: str) -> StoreUnavailable:
+async def unreachable(kafka: KafkaSettings, error: Exception, *, doing: str) -> StoreUnavailable:
     """Return the error to raise; ``doing`` completes "while", as in "listing topics"."""
-    brokers = ", ".join(kafka.brokers)
-    if isinstance(error, KafkaConnectionError):
-        # Its text repeats the address, and no more.
-        return StoreUnavailable(
-            f"no Kafka answers at {brokers}: start it (`rtexp up` does so on this machine), "
-            "or correct [kafka] brokers"
-        )
-    reason = str(error) or type(error).__name__
-    return StoreUnavailable(f"Kafka at {brokers} failed while {doing}: {reason}")
+    if (fault := await probe(kafka)) is None:
+        brokers = ", ".join(kafka.brokers)
+        return StoreUnavailable(f"Kafka at {brokers} failed while {doing}: {error or type(error).__name__}")
+    if not fault.away:
+        return StoreRefused(fault.text)
+    return StoreUnavailable(
+        f"{fault.text}: start it (`rtexp up` does so on this machine), or correct [kafka] brokers"
+    )
 
 
 def no_topic(name: str) -> UsageError:

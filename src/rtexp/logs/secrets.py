@@ -29,6 +29,7 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> frozenset[str]
         settings.store.password_file,
         settings.metadata.password_file,
         settings.kafka.password_file,
+        settings.kafka.key_password_file,
         settings.web.token_file,
         *alerts,
     ):

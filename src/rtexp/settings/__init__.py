@@ -1,7 +1,7 @@
 """Settings: the one reader of the environment and of ``rtexp.toml``."""
 
 from rtexp.settings.alerts import AlertSettings, Target
-from rtexp.settings.client import client_options, read_secret
+from rtexp.settings.client import client_options, read_secret, security_options
 from rtexp.settings.display import MASK, as_toml, masked, masked_url
 from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load
 from rtexp.settings.models import (
@@ -46,4 +46,5 @@ __all__ = [
     "masked",
     "masked_url",
     "read_secret",
+    "security_options",
 ]

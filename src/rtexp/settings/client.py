@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the keyword arguments of aiokafka's clients: brokers and security.
+    """Return the keyword arguments of aiokafka's clients: brokers and security; see `security_options`."""
+    return {"bootstrap_servers": list(kafka.brokers), **security_options(kafka)}
+
+
+def security_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the keyword arguments of aiokafka's clients that say how to connect, but not where.
 
     Reads the files that the settings name; ConfigError if one of them can't be read.
     """
-    options: dict[str, Any] = {
-        "bootstrap_servers": list(kafka.brokers),
-        "security_protocol": kafka.protocol,
-    }
+    options: dict[str, Any] = {"security_protocol": kafka.protocol}
     if kafka.protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(kafka.ca_file)
+        options["ssl_context"] = _ssl_context(kafka)
     if kafka.protocol.startswith("SASL") and kafka.password_file:
         options |= {
             "sasl_mechanism": kafka.mechanism,
@@ -33,11 +35,32 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-def _ssl_context(ca_file: Path | None) -> ssl.SSLContext:
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """Return what TLS goes by: who may vouch for brokers, under their own names, and what this client shows them."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=kafka.ca_file)
     except (OSError, ssl.SSLError) as exc:
-        raise ConfigError(f"[kafka] ca_file: {ca_file} can't be read as certificates: {exc}") from exc
+        raise ConfigError(f"[kafka] ca_file: {kafka.ca_file} can't be read as certificates: {exc}") from exc
+    if kafka.cert_file is not None:
+        _show_certificate(context, kafka, kafka.cert_file)
+    return context
+
+
+def _show_certificate(context: ssl.SSLContext, kafka: KafkaSettings, cert_file: Path) -> None:
+    files = [("cert_file", cert_file)] + ([("key_file", kafka.key_file)] if kafka.key_file else [])
+    for key, path in files:
+        read_secret(f"[kafka] {key}", path)  # what ssl raises doesn't say which of them it can't read
+    password = ""
+    if kafka.key_password_file is not None:
+        password = read_secret("[kafka] key_password_file", kafka.key_password_file)
+    try:
+        # Always a password, as OpenSSL would ask the terminal for a key's.
+        context.load_cert_chain(cert_file, kafka.key_file, password=lambda: password)
+    except (OSError, ssl.SSLError) as exc:
+        named = " and ".join(f"{key} ({path})" for key, path in files)
+        raise ConfigError(
+            f"[kafka] {named}: no certificate with its key, as PEM, that key_password_file opens: {exc}"
+        ) from exc
 
 
 def read_secret(key: str, path: Path) -> str:

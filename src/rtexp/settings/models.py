@@ -69,6 +69,14 @@ def _broker(text: str) -> str:
     return text
 
 
+def _is_loopback(broker: str) -> bool:
+    host = broker.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 # Several processes share it, so it can't be in memory.
 _SQLITE_FILE = re.compile(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+(\?.*)?")
 # The place may be missing: a socket is named behind the question mark.
@@ -211,7 +219,14 @@ class KafkaSettings(_Group):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     username: str = ""
     password_file: Path | None = None
+    """Read, as the files below are, for each new client: what changes there needs no other setting."""
     ca_file: Path | None = None
+    """Authorities that may vouch for brokers, as PEM; None: those that this machine knows."""
+    cert_file: Path | None = None
+    """This client's own certificate and those between it and its authority, as PEM; for brokers that ask for one."""
+    key_file: Path | None = None
+    """The key of that certificate; None: it stands in ``cert_file``."""
+    key_password_file: Path | None = None
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> KafkaSettings:
@@ -221,20 +236,40 @@ class KafkaSettings(_Group):
             )
         return self
 
+    @model_validator(mode="after")
+    def _passwords_stay_secret(self) -> KafkaSettings:
+        if self.protocol == "SASL_PLAINTEXT" and not all(map(_is_loopback, self.brokers)):
+            raise Contradiction(
+                "SASL_SSL, as without TLS a password could be read on its way; SASL_PLAINTEXT is for brokers "
+                "at a loopback address, such as 127.0.0.1",
+                ("kafka", "protocol"),
+                ("kafka", "brokers"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_have_a_use(self) -> KafkaSettings:
+        files = ("ca_file", "cert_file", "key_file", "key_password_file")
+        # Who names a certificate counts on TLS, and wouldn't notice that there is none.
+        if (given := [key for key in files if getattr(self, key)]) and not self.protocol.endswith("SSL"):
+            raise Contradiction(
+                f"SSL or SASL_SSL, as {given[0]} is set", ("kafka", "protocol"), ("kafka", given[0])
+            )
+        for key in ("key_file", "key_password_file"):
+            if getattr(self, key) and not self.cert_file:
+                raise Contradiction(f"cert_file beside {key}", ("kafka", key))
+        return self
+
     def topic(self, name: str) -> str:
         """Return the full name of one of rtexp's own topics."""
         return f"{self.prefix}.{name}"
 
     def local_address(self) -> tuple[str, int] | None:
         """Return host and port if the only broker is one of this machine, reached without security."""
+        if len(self.brokers) > 1 or self.protocol != "PLAINTEXT" or not _is_loopback(self.brokers[0]):
+            return None
         host, _, port = self.brokers[0].rpartition(":")
-        if len(self.brokers) > 1 or self.protocol != "PLAINTEXT":
-            return None
-        host = "127.0.0.1" if host == "localhost" else host.strip("[]")
-        try:
-            return (host, int(port)) if ipaddress.ip_address(host).is_loopback else None
-        except ValueError:
-            return None
+        return "127.0.0.1" if host == "localhost" else host.strip("[]"), int(port)
 
 
 class StoreSettings(_Group):

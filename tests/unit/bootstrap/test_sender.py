@@ -17,7 +17,8 @@ RECORD = Output("status", 0, b"x", key=b"k")
 async def test_a_broker_that_is_away_makes_it_unwell_until_a_record_is_taken() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        sender = Sender({"bootstrap_servers": [f"127.0.0.1:{free.getsockname()[1]}"]})
+        servers = [f"127.0.0.1:{free.getsockname()[1]}"]
+        sender = Sender(lambda: {"bootstrap_servers": servers})
     assert sender.is_well()
     for _ in range(2):
         with pytest.raises(FatalError, match="status can't be written"):
@@ -31,7 +32,7 @@ async def test_a_broker_that_says_nothing_makes_it_unwell_long_before_the_client
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         servers = [f"127.0.0.1:{silent.getsockname()[1]}"]
-        sender = Sender({"bootstrap_servers": servers}, seconds=lambda: now)
+        sender = Sender(lambda: {"bootstrap_servers": servers}, seconds=lambda: now)
         sending = asyncio.create_task(sender.send(RECORD))
         await asyncio.sleep(0)
         assert sender.is_well()

@@ -104,5 +104,5 @@ def test_a_broker_that_does_not_answer_is_named(command: str, tmp_path: Path, rt
     configure(tmp_path, 'name = "here"\nkind = "log"\n[kafka]\nbrokers = ["127.0.0.1:1"]')
     ended = rtexp("alerts", command)
     assert ended.code == 1
-    assert "Kafka at 127.0.0.1:1 doesn't answer" in ended.err
+    assert "no Kafka answers at 127.0.0.1:1" in ended.err
     assert "\n" not in ended.err.strip()

@@ -1,0 +1,1 @@
+"""Whether Kafka can be reached as the settings say, and if not, why."""
