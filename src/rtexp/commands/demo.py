@@ -36,11 +36,25 @@ if TYPE_CHECKING:
     help="Where it keeps everything, emptied at each start. [default: demo in the data directory]",
 )
 @click.option(
+    "--broker",
+    type=click.Choice(["local", "configured"]),
+    default="local",
+    show_default=True,
+    help="A plain one on this machine, or that of [kafka] with its security: topics of its own, removed at the end.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the comparison as JSON, the rest on standard error."
 )
 @click.pass_context
 def demo(
-    ctx: click.Context, /, *, seconds: float | None, seed: int, directory: Path | None, as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    seconds: float | None,
+    seed: int,
+    directory: Path | None,
+    broker: str,
+    as_json: bool,
 ) -> None:
     """Run everything with a generated stream, show the results live, and compare them with the known truth.
 
@@ -54,7 +68,16 @@ def demo(
     home = directory or context.settings.data.directory / "demo"
     with showing(sys.stderr if as_json else sys.stdout) as show:
         say = partial(click.echo, err=as_json)
-        stage = Stage(context.settings, home, seconds, seed, os.environ, say=say, show=show)
+        stage = Stage(
+            context.settings,
+            home,
+            seconds,
+            seed,
+            os.environ,
+            configured_broker=broker == "configured",
+            say=say,
+            show=show,
+        )
         verdict = asyncio.run(_run(stage))
     if as_json:
         click.echo(json.dumps(verdict.numbers()))

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rtexp.errors import StoreUnavailable
 from rtexp.local.broker import answers
 from rtexp.local.demo_home import delete_topics, demo_environ, demo_settings, make_home, write_config
 from rtexp.local.demo_states import DECIDING, expected_states, read_states
@@ -74,6 +76,8 @@ class Stage:
     """How long it shall take in all; None: until it is told to stop."""
     seed: int
     environ: Mapping[str, str]
+    configured_broker: bool
+    """Whether it runs on the user's own broker, with its security, rather than on a plain one of this machine."""
     say: Callable[[str], None]
     show: Callable[[Scene], None]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,9 +90,10 @@ async def run_demo(stage: Stage) -> Verdict:
     """Run the whole demo, and return how its cells compare with the truth. All that it started has ended then."""
     began = time.monotonic()
     make_home(stage.directory)
-    alone = demo_settings(stage.settings, stage.directory, shares_broker=False)
-    shares_broker = await answers(alone.kafka)
-    settings = demo_settings(stage.settings, stage.directory, shares_broker=True) if shares_broker else alone
+    own = partial(demo_settings, stage.settings, stage.directory, configured=stage.configured_broker)
+    settings = own(shares_broker=False)
+    if shares_broker := await answers(settings.kafka):
+        settings = own(shares_broker=True)
     config_path = write_config(settings, stage.directory)
     stage.say(
         f"starting; the workers' log is {stage.directory / LOG}, pages come at {address_of(settings.web)}"
@@ -104,7 +109,14 @@ async def run_demo(stage: Stage) -> Verdict:
                 return await _Demo(stage, settings, began).run()
         finally:
             if shares_broker:
-                await delete_topics(settings)
+                await _clean(stage, settings)
+
+
+async def _clean(stage: Stage, settings: Settings) -> None:
+    try:
+        await delete_topics(settings)
+    except StoreUnavailable as exc:  # it changes nothing of what was found
+        stage.say(str(exc))
 
 
 class _Demo:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, for_code
 
-from rtexp.errors import ConfigError, UsageError
+from rtexp.errors import ConfigError, StoreUnavailable, UsageError
 from rtexp.local.broker_files import this_or_free_port
 from rtexp.local.lock import LOCK_FILE, directory_lock
 from rtexp.local.topics import topics_of
+from rtexp.local.unreachable import unreachable
 from rtexp.settings import (
     CONFIG_VARIABLE,
     ActionSettings,
@@ -36,6 +38,9 @@ PREFIX = "rtexp-demo"
 MARK = ".rtexp-demo"
 CONFIG = "rtexp.toml"
 LIBS_VARIABLE = "RTEXP_KAFKA_LIBS"
+PARTITIONS = 4
+MOST_PREFIX = 80
+"""Characters of the user's prefix, so that there is room for the demo's own."""
 CAP_PER_HOUR = 60
 ALPHA = 0.01
 """Low, as the demo checks its verdicts: of a hundred seeds one shows a difference where there is none, and fails."""
@@ -63,20 +68,21 @@ def make_home(directory: Path) -> None:
             raise ConfigError(f"the demo's directory {directory} can't be used: {exc}") from exc
 
 
-def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> Settings:
-    """Return a demo's settings: of the user's own, only ports and alerts matter.
+def demo_settings(
+    users: Settings, directory: Path, *, shares_broker: bool, configured: bool = False
+) -> Settings:
+    """Return a demo's settings: of the user's own, only ports and alerts matter, and with ``configured`` the broker.
 
     The pages get another port if theirs is taken. On a broker that others use too, names are new for each demo: what
     an interrupted one left there can't matter.
     """
-    address = users.kafka.local_address()
-    port = int(users.kafka.brokers[0].rpartition(":")[2]) if address is None else address[1]
-    prefix = f"{PREFIX}-{uuid4().hex[:8]}" if shares_broker else PREFIX
+    own = f"-{uuid4().hex[:8]}" if shares_broker else ""
+    kafka = _configured_kafka(users.kafka, own) if configured else _local_kafka(users.kafka, own)
     return Settings(
-        kafka=KafkaSettings(brokers=(f"127.0.0.1:{port}",), prefix=prefix, partitions=4),
+        kafka=kafka,
         store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
-        actions=ActionSettings(topic=f"{prefix}-actions", cap_per_hour=CAP_PER_HOUR),
-        activations=ActivationSettings(topic=f"{prefix}-activations"),
+        actions=ActionSettings(topic=f"{kafka.prefix}-actions", cap_per_hour=CAP_PER_HOUR),
+        activations=ActivationSettings(topic=f"{kafka.prefix}-activations"),
         pipeline=PipelineSettings(clock="records"),
         metadata=MetadataSettings(poll_seconds=1.0),
         statistics=StatisticsSettings(alpha=ALPHA),
@@ -84,6 +90,18 @@ def demo_settings(users: Settings, directory: Path, *, shares_broker: bool) -> S
         alerts=users.alerts.model_copy(update={"host": "127.0.0.1"}),  # pages of a demo have no token either
         data=DataSettings(directory=directory.resolve()),
     )
+
+
+def _local_kafka(users: KafkaSettings, own: str) -> KafkaSettings:
+    address = users.local_address()
+    port = int(users.brokers[0].rpartition(":")[2]) if address is None else address[1]
+    return KafkaSettings(brokers=(f"127.0.0.1:{port}",), prefix=f"{PREFIX}{own}", partitions=PARTITIONS)
+
+
+def _configured_kafka(users: KafkaSettings, own: str) -> KafkaSettings:
+    # Behind the user's own prefix, as a broker's access lists may know that one alone.
+    prefix = f"{users.prefix[:MOST_PREFIX]}-demo{own}"
+    return users.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
 
 
 def write_config(settings: Settings, directory: Path) -> Path:
@@ -103,10 +121,15 @@ def demo_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def delete_topics(settings: Settings) -> None:
-    """Remove a demo's topics from a broker that others use too."""
+    """Remove a demo's topics from a broker that others use too; StoreUnavailable, saying which, if some stay."""
+    names = [topic.name for topic in topics_of(settings)]
     client = AIOKafkaAdminClient(**client_options(settings.kafka))
-    await client.start()
     try:
-        await client.delete_topics([topic.name for topic in topics_of(settings)])
+        await client.start()
+        answer = await client.delete_topics(names)
+    except (KafkaError, TimeoutError) as exc:
+        raise await unreachable(settings.kafka, exc, doing="removing topics") from exc
     finally:
         await client.close()
+    if left := [f"{name} ({for_code(code).__name__})" for name, code in answer.topic_error_codes if code]:
+        raise StoreUnavailable(f"topics of the demo stay behind: {', '.join(left)}")

@@ -102,6 +102,34 @@ def test_on_a_shared_broker_no_demo_meets_another_ones_topics(tmp_path: Path) ->
     assert len(prefixes) == 3
 
 
+def test_on_the_configured_broker_a_demo_has_the_users_security_and_stays_behind_their_prefix(
+    tmp_path: Path,
+) -> None:
+    kafka = KafkaSettings(
+        brokers=("kafka-1:9093", "kafka-2:9093"),
+        prefix="ab.rtexp",
+        replication=3,
+        protocol="SASL_SSL",
+        mechanism="SCRAM-SHA-512",
+        username="me",
+        password_file=tmp_path / "password",
+        ca_file=tmp_path / "ca.pem",
+    )
+    settings = demo_settings(Settings(kafka=kafka), tmp_path, shares_broker=True, configured=True)
+    own = settings.kafka.prefix.removeprefix("ab.rtexp-demo-")
+    assert len(own) == 8
+    kept = {"prefix": "ab.rtexp", "partitions": kafka.partitions}
+    assert settings.kafka.model_copy(update=kept) == kafka
+    assert {settings.actions.topic, settings.activations.topic} == {
+        f"ab.rtexp-demo-{own}-actions",
+        f"ab.rtexp-demo-{own}-activations",
+    }
+    assert load(write_config(settings, tmp_path), {}) == settings
+    longest = KafkaSettings(prefix="x" * 100)
+    found = demo_settings(Settings(kafka=longest), tmp_path, shares_broker=True, configured=True).kafka
+    assert KafkaSettings.model_validate(found.model_dump()) == found
+
+
 def test_the_users_environment_does_not_override_a_demos_settings() -> None:
     environ = {"PATH": "/bin", "RTEXP_KAFKA_LIBS": "/libs", "RTEXP_ACTIONS__TRACKED": "x"}
     assert demo_environ(environ) == {"PATH": "/bin", "RTEXP_KAFKA_LIBS": "/libs"}

@@ -1,0 +1,303 @@
+"""TLS and logins on a real broker: what works, and the one line about each thing that may be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from tests.secure_brokers import HOST, LISTENERS, MECHANISMS, PASSWORD, USER, SecureBroker
+from tests.unit.commands.command_line import CommandLine
+
+from rtexp.errors import StoreRefused, StoreUnavailable
+from rtexp.kafka.probe import probe, until_usable
+from rtexp.local.broker_files import free_port
+from rtexp.settings import KafkaSettings, Settings, WebSettings, as_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.integration
+
+WORKER_SECONDS = 90.0
+DEMO_SECONDS = 20
+HOPELESS = ("EXPIRED", "EARLY", "OTHER_NAME", "ASTRAY", "MUTUAL")
+NOBODY = f"{HOST}:1"
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    with SecureBroker(tmp_path_factory.mktemp("secure")) as private:
+        yield private
+
+
+@pytest.fixture
+def rtexp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path, monkeypatch, capfd)
+
+
+def altered(kafka: KafkaSettings, **changes: Any) -> KafkaSettings:
+    return KafkaSettings.model_validate(kafka.model_dump() | changes)
+
+
+def told(kafka: KafkaSettings) -> str:
+    """What people are told, and that it can't be over by itself."""
+    fault = asyncio.run(probe(kafka))
+    assert fault is not None
+    assert not fault.away
+    assert "\n" not in fault.text
+    return fault.text
+
+
+def at(secure: SecureBroker, listener: str) -> str:
+    return f"{HOST}:{secure.files.ports[listener]}"
+
+
+@pytest.mark.parametrize("listener", [name for name in LISTENERS if name not in HOPELESS])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_each_kind_of_security_works(secure: SecureBroker, listener: str, mechanism: str) -> None:
+    assert asyncio.run(probe(secure.settings(listener, mechanism))) is None
+
+
+@pytest.mark.parametrize("password", [None, b"k3y-password"])
+def test_a_broker_that_asks_for_a_certificate_gets_one_from_two_files_or_one(
+    secure: SecureBroker, password: bytes | None, tmp_path: Path
+) -> None:
+    signed = secure.authority.sign("client", password=password)
+    secret = tmp_path / "key-password"
+    secret.write_text("k3y-password\n")
+    given = {"key_password_file": secret if password else None}
+    mutual = secure.settings("MUTUAL")
+    assert asyncio.run(probe(altered(mutual, cert_file=signed.cert, key_file=signed.key, **given))) is None
+    assert asyncio.run(probe(altered(mutual, cert_file=signed.both, **given))) is None
+
+
+def test_a_demo_counts_right_over_tls_with_a_login_and_leaves_no_topics(
+    secure: SecureBroker, tmp_path: Path
+) -> None:
+    kafka = altered(secure.settings(), prefix="ab.rtexp")
+    (tmp_path / "rtexp.toml").write_text(as_toml(Settings(kafka=kafka, web=WebSettings(port=free_port()))))
+    command = [sys.executable, "-m", "rtexp", "demo", "--broker", "configured", "--json", "--seconds"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RTEXP_")}
+    ended = subprocess.run(
+        [*command, str(DEMO_SECONDS)], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
+        timeout=280,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    numbers = json.loads(ended.stdout)
+    assert (numbers["differing"], numbers["wrong_states"]) == (0, 0)
+    assert numbers["cells"] > 0
+    said = (tmp_path / "data" / "demo" / "demo.log").read_text()
+    ((topics, new),) = re.findall(r"topics: (\d+), of which (\d+) are new", said)
+    assert topics == new, "all were made for it"
+    assert PASSWORD not in said + ended.stderr
+    assert asyncio.run(topics_at(secure)) == []
+
+
+async def topics_at(secure: SecureBroker) -> list[str]:
+    """The topics of demos; asked at the plain listener, where the broker says it all."""
+    client = AIOKafkaAdminClient(bootstrap_servers=secure.address)
+    await client.start()
+    try:
+        return [name for name in await client.list_topics() if "demo" in name]
+    finally:
+        await client.close()
+
+
+# --- What may be wrong
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_wrong_password_and_a_wrong_user_are_told(
+    secure: SecureBroker, mechanism: str, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not-the-password\n")
+    right = secure.settings("LOGIN", mechanism)
+    for kafka in (altered(right, password_file=wrong), altered(right, username="nobody")):
+        said = told(kafka)
+        assert said.startswith(
+            f"Kafka at {at(secure, 'LOGIN')} refuses the login of {kafka.username} by {mechanism}: "
+        )
+        assert "[kafka] username and password_file" in said
+        assert "not-the-password" not in said
+
+
+def test_a_wrong_authority_is_told(secure: SecureBroker) -> None:
+    other = secure.other_authority.cert
+    said = told(altered(secure.settings(), ca_file=other))
+    assert f"has a certificate that nobody in {other} vouches for" in said
+    assert "[kafka] ca_file" in said
+    said = told(altered(secure.settings(), ca_file=None))
+    assert "has a certificate that none of this machine's authorities vouches for" in said
+
+
+@pytest.mark.parametrize(
+    ("listener", "said"),
+    [
+        ("EXPIRED", "has a certificate that has expired: renew it there"),
+        ("EARLY", "has a certificate that isn't valid yet: see this machine's clock"),
+        (
+            "OTHER_NAME",
+            "has a certificate for another name (IP address mismatch, certificate is not valid for",
+        ),
+        ("MUTUAL", "wants a certificate of its clients, too: set [kafka] cert_file"),
+    ],
+)
+def test_a_certificate_that_is_wrong_or_missing_is_told(
+    secure: SecureBroker, listener: str, said: str
+) -> None:
+    assert told(secure.settings(listener)).startswith(f"Kafka at {at(secure, listener)} {said}")
+
+
+def test_a_broker_that_sends_clients_astray_is_told_with_both_addresses(secure: SecureBroker) -> None:
+    said = told(secure.settings("ASTRAY"))
+    assert said.startswith(f"Kafka at {at(secure, 'EXPIRED')} has a certificate that has expired")
+    assert f"(Kafka at {at(secure, 'ASTRAY')} sends clients there: see its advertised.listeners)" in said
+
+
+@pytest.mark.parametrize("whose", ["a stranger's", "an expired one"])
+def test_a_clients_certificate_that_the_broker_refuses_is_told(secure: SecureBroker, whose: str) -> None:
+    if whose == "a stranger's":
+        signed = secure.other_authority.sign("stranger")
+    else:
+        signed = secure.authority.sign("former", ends=timedelta(seconds=-1))
+    said = told(altered(secure.settings("MUTUAL"), cert_file=signed.both))
+    assert "doesn't accept the certificate in [kafka] cert_file" in said
+
+
+def test_tls_that_only_one_of_the_two_speaks_is_told(secure: SecureBroker) -> None:
+    for listener, protocol in (("LOGIN", "SASL_PLAINTEXT"), ("TLS", "PLAINTEXT")):
+        kafka = altered(secure.settings(listener), brokers=(secure.address,))
+        assert told(kafka) == (
+            f"Kafka at {secure.address} speaks no TLS at this port: name its port for TLS in [kafka] brokers, "
+            f"or set [kafka] protocol to {protocol}"
+        )
+    plain = KafkaSettings(brokers=(at(secure, "TLS"),))
+    assert f"{at(secure, 'TLS')} speaks TLS at this port: set [kafka] protocol to SSL" in told(plain)
+    plain_login = altered(secure.settings("OPEN_LOGIN"), brokers=(at(secure, "LOGIN"),))
+    assert "speaks TLS at this port: set [kafka] protocol to SASL_SSL" in told(plain_login)
+
+
+def test_a_login_that_only_one_of_the_two_wants_is_told(secure: SecureBroker) -> None:
+    for without, with_login in (("TLS", "LOGIN"), ("PLAIN", "OPEN_LOGIN")):
+        kafka = KafkaSettings() if without == "PLAIN" else secure.settings(without)
+        assert "wants a login at this port" in told(altered(kafka, brokers=(at(secure, with_login),)))
+        address = secure.address if without == "PLAIN" else at(secure, without)
+        assert "takes no login at this port" in told(altered(secure.settings(with_login), brokers=(address,)))
+
+
+# --- When Kafka is away rather than wrong
+
+
+def test_one_of_several_brokers_is_enough(secure: SecureBroker) -> None:
+    right = secure.settings()
+    assert asyncio.run(probe(altered(right, brokers=(NOBODY, *right.brokers)))) is None
+
+
+def test_who_is_away_or_silent_may_come_back() -> None:
+    with socket.socket() as silent:
+        silent.bind((HOST, 0))
+        silent.listen()
+        silent_one = f"{HOST}:{silent.getsockname()[1]}"
+        for kafka, said in (
+            (KafkaSettings(brokers=(NOBODY, f"{HOST}:2")), f"no Kafka answers at {NOBODY}, {HOST}:2"),
+            (
+                KafkaSettings(brokers=("nowhere.invalid:1",)),
+                "no Kafka answers at nowhere.invalid:1 (there is no host of this name)",
+            ),
+            (KafkaSettings(brokers=(silent_one,)), f"no Kafka answers at {silent_one} (it says nothing)"),
+            (
+                KafkaSettings(brokers=(silent_one,), protocol="SSL"),
+                f"no Kafka answers at {silent_one} (it says nothing)",
+            ),
+        ):
+            fault = asyncio.run(probe(kafka, within_s=0.5))
+            assert fault is not None
+            assert (fault.away, fault.text) == (True, said)
+
+
+async def test_who_is_away_is_waited_for_and_who_is_wrong_is_not(secure: SecureBroker) -> None:
+    said: list[str] = []
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=f"no Kafka answers at {NOBODY}; tried for 1 s"):
+        await until_usable(KafkaSettings(brokers=(NOBODY,)), within_s=1, say=said.append)
+    assert time.monotonic() - began >= 1
+    assert said == [f"no Kafka answers at {NOBODY}; trying for 1 s"]
+    with pytest.raises(StoreRefused, match="has expired"):
+        await until_usable(secure.settings("EXPIRED"), within_s=600, say=said.append)
+    assert len(said) == 1
+
+
+# --- What commands and workers say
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("topics", "create"),
+        ("wait",),
+        ("replay", "--actions", "actions.csv"),
+        ("up",),
+        ("alerts", "list"),
+        ("demo", "--broker", "configured"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_ends_with_one_line_and_1(
+    secure: SecureBroker, rtexp: CommandLine, words: tuple[str, ...]
+) -> None:
+    Path("actions.csv").write_text("user_id,event,ts\nu,search,1420416000000\n")
+    settings = {
+        "kafka": secure.settings("EXPIRED"),
+        "pipeline": {"clock": "records"},
+        "alerts": {"targets": ({"name": "here", "kind": "log"},)},
+    }
+    Path("rtexp.toml").write_text(as_toml(Settings.model_validate(settings)))
+    ended = rtexp(*words)
+    *before, line = ended.err.splitlines()
+    assert ended.code == 1, ended.err
+    assert line == (
+        f"rtexp: Kafka at {at(secure, 'EXPIRED')} has a certificate that has expired: renew it there, or set "
+        "this machine's clock"
+    )
+    assert not [said for said in before if "Traceback" in said]
+
+
+@pytest.mark.parametrize("job", ["ingest", "aggregate", "results"])
+def test_a_worker_ends_at_once_with_one_line(secure: SecureBroker, job: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not-the-password\n")
+    kafka = altered(secure.settings(), password_file=wrong)
+    settings = Settings.model_validate({"kafka": kafka, "web": {"worker_port": 0}})
+    (tmp_path / "rtexp.toml").write_text(as_toml(settings))
+    if job == "results":
+        upgrade = [sys.executable, "-m", "rtexp", "db", "upgrade"]
+        subprocess.run(upgrade, cwd=tmp_path, check=True, capture_output=True, timeout=WORKER_SECONDS)
+    command = [sys.executable, "-m", "faust", "-A", f"rtexp.apps.{job}", "worker", "-l", "info"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RTEXP_")}
+    began = time.monotonic()
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
+        timeout=WORKER_SECONDS,
+    )  # fmt: skip
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 70, said
+    fatal = [line for line in said.splitlines() if "fatal" in line]
+    assert len(fatal) == 1, said
+    assert f"refuses the login of {USER} by SCRAM-SHA-512" in fatal[0]
+    assert len(said.splitlines()) < 10, said
+    assert "Traceback" not in said
+    assert "not-the-password" not in said
+    assert PASSWORD not in said
+    assert time.monotonic() - began < 55, "it tried again, as if time could help"
