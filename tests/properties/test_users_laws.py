@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from tests.properties.users_streams import (
     counts_of_deltas,
 )
 
+from rtexp.core import deltas, joining, triggers
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.rules import Rules
 from rtexp.core.user_entries import UserEntry, find_user
@@ -156,6 +159,38 @@ def test_columns_equal_the_definition_in_cells_and_state_after_every_step(
         apply_columns(columns, step)
         assert counts_of_deltas(columns.take_deltas()) == counts_of(plain.take_cells(), rules.lg_k)
         assert columns.canonical() == plain.canonical()
+
+
+@contextmanager
+def everyone_has_many() -> Iterator[None]:
+    """Do with two triggers and three joins what is else done for thousands."""
+    with (
+        patch.object(triggers, "MANY", 1),
+        patch.object(joining, "PAIRS_AT_ONCE", 3),
+        patch.object(deltas, "PENDING_SIZE", 4),
+    ):
+        yield
+
+
+@LAW
+@given(ACTIONS, ACTIVATIONS, CAPS, SEEDS)
+def test_users_with_many_triggers_equal_the_definition_in_cells_and_state(
+    actions: list[Row], activations: list[Row], rules: Rules, dice: Random
+) -> None:
+    plain, table, total, changelog = PlainUsers(rules), UsersTable(rules), Counts(), dict[bytes, bytes]()
+    with everyone_has_many():
+        for step in interleave(actions, activations, dice):
+            apply_plain(plain, step)
+            apply_columns(table.users, step)
+            assert table.users.canonical() == plain.canonical()
+            if dice.random() < 0.3:
+                add(total, counts_of_deltas(table.users.take_deltas()))
+            if dice.random() < 0.2:
+                add(total, counts_of_deltas(table.users.take_deltas()))
+                checkpoint(table, changelog)
+                table = loaded(rules, changelog, dice)
+    add(total, counts_of_deltas(table.users.take_deltas()))
+    assert total == counts_of(plain.take_cells(), rules.lg_k)
 
 
 @LAW

@@ -66,6 +66,9 @@ class CellDeltas:
 _BUCKET_BITS = 30
 _EVENT_BITS = 10
 _EXPOSURE = 0
+_NONE = np.empty(0, np.int64)
+PENDING_SIZE = 2_000_000
+"""Cells and entries of sketches that may be pending, in some 60 MB at most, before those of a cell are made one."""
 
 
 class PendingCells:
@@ -74,6 +77,9 @@ class PendingCells:
     def __init__(self, bucket_ms: int) -> None:
         self._bucket_ms = bucket_ms
         self._parts: list[_Part] = []
+        self._size = 0
+        self._least_size = 0
+        """What the parts that were made one took then."""
 
     def add_exposures(
         self, groups: Ints, at_ms: Ints, is_multiple: Bools, entries: NDArray[np.uint32]
@@ -85,7 +91,7 @@ class PendingCells:
         counts = np.zeros((len(keys), MEASURES), np.int64)
         counts[:, EXPOSURES] = np.bincount(cell_of, minlength=len(keys))
         counts[:, MULTIPLE_EXPOSURES] = np.bincount(cell_of[is_multiple], minlength=len(keys))
-        self._parts.append(_Part(keys, counts, cell_of, entries))
+        self._add(_Part(keys, counts, cell_of, entries))
 
     def add_actions(  # noqa: PLR0917 - one column each
         self,
@@ -109,22 +115,56 @@ class PendingCells:
         counts[:, SUM_SQUARES] = sum_squares
         # Rows of a user in a cell mostly stand together; the rest is found when deltas are taken.
         firsts = run_starts(cell_of << 32 | users)
-        self._parts.append(_Part(keys, counts, cell_of[firsts], entry_of_user[users[firsts]]))
+        self._add(_Part(keys, counts, cell_of[firsts], entry_of_user[users[firsts]]))
+
+    def add_actions_of_one(  # noqa: PLR0917 - likewise
+        self,
+        groups: Ints,
+        events: Ints,
+        at_ms: Ints,
+        ranks: Ints,
+        before: Ints,
+        entry: np.uint32,
+    ) -> None:
+        """Count actions of one user, each for all of these distinct groups.
+
+        Of an action's event ``ranks`` stand before it here, and ``before`` were counted already: shape (groups,
+        distinct events). Actions are ordered by event.
+        """
+        keys, cell_of = _distinct(events + 1, at_ms // self._bucket_ms)
+        volume = np.bincount(cell_of, minlength=len(keys))
+        # Of n actions with ranks r after k others: the sum of 2 (k + r) + 1 is 2 k n + the sum of 2 r + 1.
+        sum_squares = np.zeros(len(keys), np.int64)
+        np.add.at(sum_squares, cell_of, 2 * ranks + 1)
+        has_first = np.bincount(cell_of[ranks == 0], minlength=len(keys)) > 0
+        before = before[:, np.searchsorted(np.unique(events), (keys >> _BUCKET_BITS) - 1)]
+        counts = np.zeros((*before.shape, MEASURES), np.int64)
+        counts[:, :, VOLUME] = volume
+        counts[:, :, ACTORS] = (before == 0) & has_first
+        counts[:, :, SUM_SQUARES] = 2 * before * volume + sum_squares
+        cells = ((groups << (_EVENT_BITS + _BUCKET_BITS))[:, None] | keys).reshape(-1)
+        self._add(
+            _Part(
+                cells,
+                counts.reshape(-1, MEASURES),
+                np.arange(len(cells)),
+                np.full(len(cells), entry, np.uint32),
+            )
+        )
+
+    def _add(self, part: _Part) -> None:
+        """Gather a part; many are made one before they take much more than the cells that they are about."""
+        self._parts.append(part)
+        self._size += part.size
+        if self._size > max(2 * self._least_size, PENDING_SIZE):
+            self._parts = [_merged(self._parts)]
+            self._size = self._least_size = self._parts[0].size
 
     def take(self, group_name: Callable[[int], GroupName], event_names: list[str]) -> CellDeltas:
         """Return all increments since the last call, and forget them."""
-        parts, self._parts = self._parts, []
-        keys = np.concatenate([part.keys for part in parts]) if parts else np.empty(0, np.int64)
-        keys, cell_of_key = np.unique(keys, return_inverse=True)
-        counts = np.zeros((len(keys), MEASURES), np.int64)
-        sketched = []
-        first = 0
-        for part in parts:
-            cells = cell_of_key[first : first + len(part.keys)]
-            first += len(part.keys)
-            counts[cells] += part.counts
-            sketched.append(cells[part.cell_of_entry] << 32 | part.entries.astype(np.int64))
-        sketch_sizes, sketches = _sketches(sketched, len(keys))
+        keys, counts, cell_of_entry, sketches = _merged(self._parts)
+        self._parts, self._size, self._least_size = [], 0, 0
+        sketch_sizes = np.bincount(cell_of_entry, minlength=len(keys)).astype(np.uint32)
         names, experiment, group, event, period_start = _named(keys, group_name, event_names)
         return CellDeltas(
             names=names,
@@ -152,6 +192,11 @@ class _Part(NamedTuple):
     cell_of_entry: Ints
     entries: NDArray[np.uint32]
 
+    @property
+    def size(self) -> int:
+        """How many cells and entries."""
+        return len(self.keys) + len(self.entries)
+
 
 def _distinct(columns: Ints, buckets: Ints) -> tuple[Ints, Ints]:
     """Return the sorted distinct keys ``columns << 30 | buckets``, and where among them each row's key stands."""
@@ -172,15 +217,23 @@ def _distinct(columns: Ints, buckets: Ints) -> tuple[Ints, Ints]:
     return keys, number[places]
 
 
-def _sketches(sketched: list[Ints], cells: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return the size of each cell's sketch, and all sketches; from ``cell << 32 | entry`` in any order."""
-    if not sketched:
-        return np.zeros(cells, np.uint32), np.empty(0, np.uint32)
+def _merged(parts: list[_Part]) -> _Part:
+    """Return all parts as one; keys, and entries within a cell, are in order."""
+    if not parts:
+        parts = [_Part(_NONE, np.empty((0, MEASURES), np.int64), _NONE, _NONE.astype(np.uint32))]
+    keys, cell_of_key = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
+    counts = np.zeros((len(keys), MEASURES), np.int64)
+    sketched = []
+    first = 0
+    for part in parts:
+        cells = cell_of_key[first : first + len(part.keys)]
+        first += len(part.keys)
+        counts[cells] += part.counts
+        sketched.append(cells[part.cell_of_entry] << 32 | part.entries.astype(np.int64))
     ordered = np.sort(np.concatenate(sketched))
     register = ordered >> RANK_BITS
-    ordered = ordered[np.append(register[1:] != register[:-1], True)]
-    sizes = np.bincount(ordered >> 32, minlength=cells)
-    return sizes.astype(np.uint32), (ordered & 0xFFFF_FFFF).astype(np.uint32)
+    ordered = ordered[np.append(register[1:] != register[:-1], True)[: len(ordered)]]
+    return _Part(keys, counts, ordered >> 32, (ordered & 0xFFFF_FFFF).astype(np.uint32))
 
 
 def _named(

@@ -19,6 +19,7 @@ from rtexp.core.caps import Caps
 from rtexp.core.columns import grown, ranks_in_runs, run_starts, stable_order
 from rtexp.core.deltas import PendingCells
 from rtexp.core.groups import GroupName, Groups
+from rtexp.core.joining import Actions, Joiner
 from rtexp.core.names import Names
 from rtexp.core.repeats import Repeats
 from rtexp.core.triggers import Triggers
@@ -70,6 +71,7 @@ class ColumnarUsers:
         self._free_rows: list[int] = []
         self._entry = np.empty(0, np.uint32)  # by row of user; computed with its first trigger
         self._pending = PendingCells(rules.bucket_ms)
+        self._joiner = Joiner(self.triggers, self._pending)
         self._ended_groups: set[int] = set()
 
     @property
@@ -257,18 +259,8 @@ class ColumnarUsers:
         # No period is longer than period_ms, so nothing that came this late can belong to one.
         is_late = arrivals >= times + (self.rules.period_ms + self.rules.grace_ms)
         self.counters["late-action"] += int(is_late.sum())
-        actions, triggers = self.triggers.join(rows, times, arrivals)
-        order, before = self.triggers.count(triggers, events[actions])
-        actions, triggers = actions[order], triggers[order]
-        self.dirty_pages[self.page[rows[actions]]] = True
-        self._pending.add_actions(
-            self.triggers.group[triggers].astype(np.int64),
-            events[actions],
-            times[actions],
-            before,
-            rows[actions],
-            self._entry,
-        )
+        counted = self._joiner.join(Actions(rows, events, times, arrivals), self._entry)
+        self.dirty_pages[self.page[counted]] = True
 
     def _tracked_number(self, name: str) -> int:
         number = self._event_numbers.get(name, _UNTRACKED)

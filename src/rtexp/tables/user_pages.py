@@ -165,7 +165,7 @@ class _UserColumns:
         self._triggered = columns.at_ms[triggers].astype("<i8")
         self._arrivals = columns.arrival_ms(triggers).astype("<i8")
         self._ends = columns.end_ms(triggers).astype("<i8")
-        self._index_counts(columns.counts(triggers))
+        self._index_counts(*columns.counted(triggers))
 
     def _order_triggers(self, users: ColumnarUsers, rows: Ints, group_ranks: Ints, some: slice) -> Ints:
         """Find the triggers, their order, their bounds by page, and the groups of each page."""
@@ -183,19 +183,20 @@ class _UserColumns:
         self._group_numbers = number_of_rank[distinct & 0xFFFF_FFFF]
         return triggers
 
-    def _index_counts(self, counts: Ints) -> None:
-        """Find counts above 0, their bounds by page, and the events of each page in order of their names."""
+    def _index_counts(self, triggers: Ints, columns: Ints, counts: Ints) -> None:
+        """Find the bounds of counts by page, and the events of each page in order of their names."""
         named = sorted((name, column) for column, name in enumerate(self._users.event_names))
         self._event_names = [name for name, _ in named]
-        counts = counts[:, [column for _, column in named]]
-        triggers, events = np.nonzero(counts)
+        events = np.argsort([column for _, column in named])[columns]
+        order = stable_order(triggers * len(named) + events)
+        triggers, events = triggers[order], events[order]
         pages = self._page_of_trigger[triggers]
         self._is_counted = np.zeros((len(self._starts), len(named)), np.bool_)
         self._is_counted[pages, events] = True
         place_of_event = np.cumsum(self._is_counted, axis=1) - 1
         places = (triggers - self._trigger_starts[pages]) * (place_of_event[pages, -1] + 1)
         self._count_places = (places + place_of_event[pages, events]).astype("<u4")
-        self._counts = counts[triggers, events].astype("<i4")
+        self._counts = counts[order].astype("<i4")
         self._count_starts = np.searchsorted(triggers, self._trigger_starts)
 
     def triggers_of(self, page: int) -> int:
