@@ -8,8 +8,10 @@
     ├── ContractError     input breaks the contract: dead letter, go on (within its limits)
     ├── StateError        stored bytes can't be read, or belong to another history: stop, never overwrite
     │   ├── UnsupportedVersion   a record of a newer version: stop, and upgrade this worker first
-    │   └── SemanticsChanged     settings or step changed in mid-flight: stop, and say how to go on
+    │   ├── SemanticsChanged     settings or step changed in mid-flight: stop, and say how to go on
+    │   └── StoreDamaged         the local copy of a changelog: wiped at the next start, and read again
     ├── FatalError        sending, committing or storing failed: end the process, the marker makes that safe
+    │   └── DiskUnusable         the disk is full, or refuses files: people must make room
     └── StoreUnavailable  SQL or a broker doesn't answer: retry with back-off, report not ready
         └── StoreRefused         SQL or a broker answers, but not to us: at start one line and the end, later retried
 """
@@ -70,10 +72,22 @@ class SemanticsChanged(StateError):  # noqa: N818
     code = "semantics-changed"
 
 
+class StoreDamaged(StateError):  # noqa: N818
+    """The local store, a cache of the changelog, can't be read or written, and its disk isn't why."""
+
+    code = "store-damaged"
+
+
 class FatalError(RtexpError):
     """Sending, committing or storing failed or timed out; its outcome is unknown, so the process must end."""
 
     code = "fatal"
+
+
+class DiskUnusable(FatalError):  # noqa: N818
+    """Files can't be written or opened because the disk is full, read-only or not ours; the message says which."""
+
+    code = "disk-unusable"
 
 
 class StoreUnavailable(RtexpError):  # noqa: N818

@@ -185,8 +185,14 @@ class EngineApp(faust.App):  # type: ignore[misc]  # Faust ships no usable types
     def _lock_directory(self) -> None:
         """Two workers with one data directory would wipe each other's stores."""
         directory = self.dispatcher.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        self._directory_lock = (directory / "worker.lock").open("w")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._directory_lock = (directory / "worker.lock").open("w")
+        except OSError as exc:
+            die(
+                f"the data directory {directory} can't be used ({exc.strerror}): make room there, or give this worker "
+                "another one by --datadir"
+            )
         try:
             fcntl.flock(self._directory_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

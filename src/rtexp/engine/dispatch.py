@@ -15,7 +15,7 @@ from rtexp.engine.forwarding import ForwardRunner
 from rtexp.engine.pace import Pace
 from rtexp.engine.sensors import Standing
 from rtexp.engine.task import PartitionTask, Phase
-from rtexp.errors import StateError
+from rtexp.errors import DiskUnusable, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
@@ -272,7 +272,7 @@ class Dispatcher:
             if self._stopping and left_by_stop:
                 log.info("ended while stopping: %r", exc)
                 return
-            die(str(exc) or type(exc).__name__, None if isinstance(exc, StateError) else exc)
+            die(str(exc) or type(exc).__name__, None if isinstance(exc, StateError | DiskUnusable) else exc)
 
     async def stop(self) -> None:
         """Stop cleanly: last flushes, checkpoints, commits.

@@ -1,7 +1,8 @@
 """One partition's pages on the local disk: a cache of its changelog, so that a restart reads little of it.
 
-Nothing here is trusted more than the changelog. A store that can't be opened, is older than the topic keeps
-tombstones, or belongs to another incarnation is wiped; the changelog then fills it again.
+Nothing here is trusted more than the changelog. A store that can't be opened or is damaged, is older than the topic
+keeps tombstones, or belongs to another incarnation is wiped; the changelog then fills it again. A disk that is full is
+no fault of the store's contents: it stays as it is.
 
 So RocksDB needs no log of its own: a process that is killed loses what it had not yet written to a file, the newest
 part, the head among it, and reads that from the changelog again. A page costs 2 us instead of 9 that way.
@@ -9,6 +10,8 @@ part, the head among it, and reads that from the changelog again. A page costs 2
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,11 +20,15 @@ import msgspec
 import rocksdict
 
 from rtexp.engine.api import Page
-from rtexp.errors import StateError
+from rtexp.errors import DiskUnusable, StoreDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
+
+    from rtexp.errors import RtexpError
+
+log = logging.getLogger(__name__)
 
 LAYOUT = 1
 _HEAD = b"!head"
@@ -33,6 +40,16 @@ _UNLOGGED.disable_wal = True
 
 _CACHE = rocksdict.Cache(64 << 20)
 """Shared by all partitions of the process."""
+
+_NOT_THE_CONTENTS = {
+    "No space left on device": "free some space on that disk",
+    "Disk quota exceeded": "free some space there, or raise the quota",
+    "Read-only file system": "mount it so that it can be written",
+    "Permission denied": "give the directory to the user that workers run as",
+    "Too many open files": "raise the limit of open files (ulimit -n)",
+    "/LOCK: ": "stop whatever else has it open",
+}
+"""What RocksDB says when it can't have its files although nothing is wrong with what is in them; and what to do."""
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True):
@@ -52,18 +69,32 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PartitionStore:
-    """RocksDB behind five calls. May block for milliseconds; not thread-safe."""
+    """RocksDB behind five calls. May block for milliseconds; not thread-safe.
+
+    Every call raises DiskUnusable if the disk is full or refuses its files, and StoreDamaged for other faults.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.head: Head | None
         try:
             self._db = self._open()
             self.head = self._read_head()
-        except Exception:  # noqa: BLE001 - whatever RocksDB dislikes: the changelog has it all
+        except DiskUnusable:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever RocksDB dislikes: the changelog has it all
+            log.warning("%s: local store can't be opened, replaying: %s", path, exc)
             self.wipe()
 
     def _open(self) -> rocksdict.Rdict:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return rocksdict.Rdict(str(self._path), self._options())
+        except Exception as exc:
+            raise self._meant(exc, "opened") from exc
+
+    @staticmethod
+    def _options() -> rocksdict.Options:
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(128)
@@ -73,7 +104,16 @@ class PartitionStore:
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(_CACHE)
         options.set_block_based_table_factory(table)
-        return rocksdict.Rdict(str(self._path), options)
+        return options
+
+    def _meant(self, exc: Exception, done: str) -> RtexpError:
+        """Return what to raise for an error of RocksDB, whose only kind is Exception."""
+        for words, act in _NOT_THE_CONTENTS.items():
+            if words in str(exc):
+                return DiskUnusable(
+                    f"{self._path} can't be {done} ({words.strip('/: ')}): {act}, then start again"
+                )
+        return StoreDamaged(f"{self._path} can't be {done}: {exc}")
 
     def _read_head(self) -> Head | None:
         raw = self._db.get(_HEAD)
@@ -87,13 +127,21 @@ class PartitionStore:
     def wipe(self) -> None:
         """Forget everything; the next replay starts at the changelog's beginning."""
         if hasattr(self, "_db"):
-            self._db.close()
+            with contextlib.suppress(Exception):  # it is closed, whatever it couldn't write before
+                self._db.close()
         shutil.rmtree(self._path, ignore_errors=True)
         self._db = self._open()
         self.head = None
 
     def write(self, pages: Iterable[Page], head: Head) -> Iterator[None]:
         """Write pages, then the head; yields between batches, so that the caller can let others run."""
+        try:
+            yield from self._write(pages, head)
+        except Exception as exc:
+            raise self._meant(exc, "written") from exc
+        self.head = head
+
+    def _write(self, pages: Iterable[Page], head: Head) -> Iterator[None]:
         pages = iter(pages)
         while chunk := list(islice(pages, _BATCH_RECORDS)):
             batch = rocksdict.WriteBatch(raw_mode=True)
@@ -105,30 +153,33 @@ class PartitionStore:
             self._db.write(batch, _UNLOGGED)
             yield
         self._db.put(_HEAD, msgspec.msgpack.encode(head), _UNLOGGED)
-        self.head = head
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a page's value, or None; StateError if the store can't be read."""
+        """Return a page's value, or None."""
         try:
             value: bytes | None = self._db.get(key)
         except Exception as exc:
-            raise StateError(f"{self._path} can't be read: {exc}") from exc
+            raise self._meant(exc, "read") from exc
         return value
 
     def pages(self) -> Generator[Page, None, None]:
-        """Yield all pages in order of key; StateError if some can't be read. Close it before `wipe` or `close`."""
+        """Yield all pages in order of key. Close it before `wipe` or `close`."""
         rows = self._db.iter()
-        rows.seek_to_first()
-        while rows.valid():
-            key, value = rows.key(), rows.value()
-            if key != _HEAD:
-                yield Page(key, value)
-            rows.next()
         try:
+            rows.seek_to_first()
+            while rows.valid():
+                key, value = rows.key(), rows.value()
+                if key != _HEAD:
+                    yield Page(key, value)
+                rows.next()
             # Reading stops at a damaged block as it does at the end; only the status tells one from the other.
             rows.status()
         except Exception as exc:
-            raise StateError(f"{self._path} can't be read: {exc}") from exc
+            raise self._meant(exc, "read") from exc
+        finally:
+            del (
+                rows
+            )  # the error's traceback would keep it, and it RocksDB's lock: then nothing could be wiped
 
     def size_bytes(self) -> int:
         """Return the bytes on disk and in memory tables, roughly."""
@@ -138,5 +189,12 @@ class PartitionStore:
         )
 
     def close(self) -> None:
-        """Close for good."""
-        self._db.close()
+        """Close for good. What can't be written any more is read from the changelog at the next start."""
+        try:
+            self._db.close()
+        except rocksdict.DbClosedError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - it is closed all the same
+            log.warning(
+                "%s: local store closed without its newest part: %s", self._path, self._meant(exc, "written")
+            )

@@ -31,7 +31,7 @@ from rtexp.engine.recovery import recover
 from rtexp.engine.sensors import InputStatus, TaskSensors, TaskStatus
 from rtexp.engine.store import LAYOUT, Head, PartitionStore
 from rtexp.engine.transactions import FencedProducer
-from rtexp.errors import FatalError, SemanticsChanged, StateError
+from rtexp.errors import FatalError, SemanticsChanged, StateError, StoreDamaged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -116,39 +116,39 @@ class PartitionTask:
         self._end_rewinding_if_done()
 
     async def _load(self) -> Head:
-        """Replay the changelog and load the pages; pages that don't verify are replayed once from scratch."""
+        """Replay the changelog and load the pages; a store that doesn't verify is replayed once from scratch."""
         table = self.agent.table
         for attempt in (1, 2):
-            head = await recover(
-                self._config,
-                table,
-                self.partition,
-                store=self._store,
-                producer=self._producer,
-                sensors=self.sensors,
-            )
-            state = self.agent.make_state(self.partition)
             try:
-                await self._load_pages(state)
-            except StateError:
+                head = await recover(
+                    self._config,
+                    table,
+                    self.partition,
+                    store=self._store,
+                    producer=self._producer,
+                    sensors=self.sensors,
+                )
+                await self._load_pages()
+            except StoreDamaged as exc:
                 if attempt == 2:  # noqa: PLR2004 - the second time it's the changelog itself
                     raise
-                log.warning(
-                    "%s/%s: local store doesn't verify; replaying", table, self.partition, exc_info=True
-                )
+                log.warning("%s/%s: local store doesn't verify, replaying: %s", table, self.partition, exc)
                 self._store.wipe()
             else:
-                self._state = state
                 return head
         raise AssertionError("unreachable")
 
-    async def _load_pages(self, state: PartitionState) -> None:
+    async def _load_pages(self) -> None:
+        self._state = self.agent.make_state(self.partition)
         prefix = len(changelog.PAGE)
-        # RocksDB keeps its lock while an iterator lives, and then can't be wiped.
-        with contextlib.closing(self._store.pages()) as stored:
-            pages = (Page(key[prefix:], value) for key, value in stored)
-            # In a thread: the loop must go on serving the other partitions of this worker.
-            await asyncio.to_thread(state.load, pages, self._read_page)
+        try:
+            # RocksDB keeps its lock while an iterator lives, and then can't be wiped.
+            with contextlib.closing(self._store.pages()) as stored:
+                pages = (Page(key[prefix:], value) for key, value in stored)
+                # In a thread: the loop must go on serving the other partitions of this worker.
+                await asyncio.to_thread(self._state.load, pages, self._read_page)
+        except StateError as exc:
+            raise StoreDamaged(str(exc)) from exc
 
     def _read_page(self, key: bytes) -> bytes | None:
         return self._store.get(changelog.PAGE + key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import rocksdict
 from tests.unit.engine.fakes import NOW
 
 from rtexp.engine.api import Page
-from rtexp.engine.store import LAYOUT, Head, PartitionStore
-from rtexp.errors import StateError
+from rtexp.engine.store import _NOT_THE_CONTENTS, LAYOUT, Head, PartitionStore
+from rtexp.errors import DiskUnusable, StateError, StoreDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -72,6 +73,26 @@ def test_a_page_that_cant_be_read_is_no_missing_page(store: PartitionStore) -> N
     store.close()
     with pytest.raises(StateError, match="can't be read"):
         store.get(b"page:a")
+
+
+FULL = "No space left on device"
+
+
+class Failing:
+    """RocksDB as it is once it has failed in the background: every call says why, and `close` closes all the same."""
+
+    def __init__(self, db: rocksdict.Rdict, said: str) -> None:
+        self._db, self._said = db, said
+
+    def get(self, _key: bytes) -> bytes:
+        raise OSError(self._said)
+
+    def write(self, _batch: object, _options: object) -> None:
+        raise OSError(self._said)
+
+    def close(self) -> None:
+        self._db.close()
+        raise OSError(self._said)
 
 
 WRITER = """
@@ -183,6 +204,74 @@ def test_a_damaged_block_is_an_error_and_not_the_end_of_the_pages(store: Partiti
     content[middle : middle + 2000] = bytes(2000)
     table.write_bytes(content)
     again = PartitionStore(path)
-    with pytest.raises(StateError, match=r"can't be read.*block checksum mismatch"):
+    with pytest.raises(StoreDamaged, match=r"can't be read.*block checksum mismatch") as raised:
         list(again.pages())
+    again.wipe()
+    assert list(again.pages()) == [], "it can be wiped while the error is still being handled"
+    assert raised.value.__traceback__ is not None
     again.close()
+
+
+def test_a_store_that_can_not_write_its_last_part_can_be_wiped_and_closed(
+    store: PartitionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a compaction has come upon a damaged block: RocksDB then takes no more, and says so again and again."""
+    write(store, {b"page:a": b"1"}, 7)
+    store._db = Failing(store._db, "Corruption: block checksum mismatch")
+    store.wipe()
+    write(store, {b"page:b": b"1"}, 3)
+    store._db = Failing(store._db, f"IO error: {FULL}: While appending to file: 000015.sst")
+    store.close()
+    assert "closed without its newest part" in caplog.text
+    assert "can't be written (No space left on device): free some space" in caplog.text
+
+
+@pytest.mark.parametrize("call", ["get", "write"])
+@pytest.mark.parametrize(
+    ("said", "meant", "act"),
+    [
+        pytest.param("IO error: No space left on device: While", DiskUnusable, "free some space", id="full"),
+        pytest.param("IO error: Too many open files: While", DiskUnusable, "ulimit -n", id="descriptors"),
+        pytest.param("Corruption: block checksum mismatch", StoreDamaged, "checksum", id="damaged"),
+    ],
+)
+def test_a_call_that_fails_says_whether_the_disk_or_what_is_on_it_is_to_blame(
+    store: PartitionStore, call: str, said: str, meant: type[Exception], act: str
+) -> None:
+    sound = store._db
+    store._db = Failing(sound, said)
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: store.get(b"page:a"),
+        "write": lambda: write(store, {b"page:a": b"1"}, 7),
+    }
+    with pytest.raises(meant, match=act):
+        calls[call]()
+    store._db = sound
+
+
+@pytest.mark.parametrize("words", list(_NOT_THE_CONTENTS))
+def test_a_store_that_does_not_open_for_the_disks_sake_is_kept_and_says_what_to_do(
+    store: PartitionStore, path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    write(store, {b"page:a": b"1"}, 7)
+    store.close()
+
+    def refuse(*_: object) -> None:
+        raise OSError(
+            f"IO error: {words}: While open a file"
+        )  # RocksDB's errors are Exception and no kind of it
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rtexp.engine.store.rocksdict.Rdict", refuse)
+        with pytest.raises(DiskUnusable, match=re.escape(_NOT_THE_CONTENTS[words])):
+            PartitionStore(path)
+    again = PartitionStore(path)
+    assert again.head == head_at(7)
+    again.close()
+
+
+def test_two_stores_on_one_path_leave_the_first_as_it_is(store: PartitionStore, path: Path) -> None:
+    write(store, {b"page:a": b"1"}, 7)
+    with pytest.raises(DiskUnusable, match="stop whatever else has it open"):
+        PartitionStore(path)
+    assert list(store.pages()) == [Page(b"page:a", b"1")]

@@ -14,7 +14,7 @@ from rtexp.engine import changelog
 from rtexp.engine.api import Page
 from rtexp.engine.store import PartitionStore
 from rtexp.engine.task import PartitionTask, Phase
-from rtexp.errors import FatalError, SemanticsChanged, StateError
+from rtexp.errors import FatalError, SemanticsChanged, StateError, StoreDamaged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -481,7 +481,30 @@ async def test_pages_that_do_not_verify_are_replayed_once_from_scratch(
     assert world.state().counts == {LEFT: 2}
     assert world.state().read(b"left") == b"2"
     assert len(world.made) == 2, "a state that took half of the damaged pages isn't used"
-    assert "doesn't verify; replaying" in caplog.text
+    assert "doesn't verify, replaying: a page doesn't verify" in caplog.text
+
+
+async def test_a_store_that_shows_itself_damaged_while_it_is_filled_is_replayed_from_scratch(
+    behind: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compaction may come upon a damaged block before anybody reads it: then writing fails, at every start."""
+    wiped: list[bool] = []
+    write, wipe = PartitionStore.write, PartitionStore.wipe
+
+    def refuse(store: PartitionStore, *given: Any) -> Any:
+        if not wiped:
+            raise StoreDamaged("can't be written: Corruption")
+        return write(store, *given)
+
+    def note(store: PartitionStore) -> None:
+        wiped.append(True)
+        wipe(store)
+
+    monkeypatch.setattr(PartitionStore, "write", refuse)
+    monkeypatch.setattr(PartitionStore, "wipe", note)
+    await open_task(behind, tmp_path)
+    assert wiped == [True]
+    assert behind.state().counts == {LEFT: 2}
 
 
 async def test_pages_damaged_in_the_changelog_itself_end_the_worker(world: World, tmp_path: Path) -> None:
