@@ -110,7 +110,7 @@ format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff format .
 
 lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes, in requirements/
-	@$(LOCK) --upgrade -o requirements/runtime.txt
+	@$(LOCK) --extra parquet --upgrade -o requirements/runtime.txt
 	@$(LOCK:pyproject.toml=) --upgrade --group build -o requirements/build.txt
 	@$(LOCK) --upgrade --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 

@@ -54,11 +54,20 @@ def test_the_list_of_commands_says_what_each_ones_help_says() -> None:
 
 def test_the_list_of_commands_imports_none_of_them() -> None:
     program = "import sys; from rtexp.cli import main\ntry: main(['--help'])\nfinally: print('faust' in sys.modules)"
-    program += (
-        "; print([m for m in sys.modules if m.startswith(('sqlalchemy', 'rtexp.store', 'rtexp.local'))])"
-    )
+    heavy = ("sqlalchemy", "pyarrow", "rtexp.store", "rtexp.local")
+    program += f"; print([m for m in sys.modules if m.startswith({heavy})])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["False", "[]"]
+
+
+def test_only_those_who_read_or_write_parquet_pay_for_its_library() -> None:
+    places = [listed.place.partition(":")[0] for listed in COMMANDS.values()]
+    places += [f"rtexp.bootstrap.{job}" for job in ("ingest", "aggregate", "results")]
+    program = "import sys; [__import__(m) for m in sys.argv[1:]]; print('pyarrow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *places], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 @click.command()

@@ -15,13 +15,13 @@ import click
 from rtexp.commands.experiments import load_file
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.errors import UsageError
-from rtexp.local.input_files import TARGETS, Layout
 from rtexp.local.pacing import Sent, stream
 from rtexp.local.progress import counted
 from rtexp.local.raw_writer import raw_writer
 from rtexp.local.readiness import wait_for_snapshot
 from rtexp.local.refusals import refusals, refusals_path
 from rtexp.local.replaying import Source, Survey, closing_ms, merged, shifted_to, survey
+from rtexp.local.rows import TARGETS, Layout
 from rtexp.local.truth import Rules
 from rtexp.store.engine import opened, reading
 from rtexp.store.metadata import read_experiments

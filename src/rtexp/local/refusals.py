@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from rtexp.local.input_files import Refused
+    from rtexp.local.rows import Refused
 
 _encode = msgspec.json.Encoder().encode
 

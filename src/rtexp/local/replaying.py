@@ -10,14 +10,15 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from rtexp.local.input_files import Refused, rows_of
+from rtexp.local.input_files import rows_of
 from rtexp.local.raw_records import KINDS, RawRecord
+from rtexp.local.rows import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from rtexp.local.input_files import Layout
+    from rtexp.local.rows import Layout
 
 RUN_ROWS = 200_000
 """Rows of an unsorted file that are sorted in memory at a time: some 60 MB."""

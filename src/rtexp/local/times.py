@@ -46,6 +46,21 @@ def converted(value: object, time_format: TimeFormat) -> object:
     return value if microseconds is None else microseconds // _MICROSECONDS[time_format]
 
 
+def from_ticks(ticks: int, a_second: int, time_format: TimeFormat) -> object:
+    """Return a time, given as so many ticks since 1970, in the configured format; whole units are rounded down.
+
+    >>> from_ticks(1700000000123456789, 1_000_000_000, "ms"), from_ticks(1700000000, 1, "iso8601")
+    (1700000000123, '2023-11-14T22:13:20+00:00')
+    """
+    microseconds = ticks * 1_000_000 // a_second
+    if time_format != "iso8601":
+        return microseconds // _MICROSECONDS[time_format]
+    try:
+        return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:  # no year of four digits, so no ISO 8601 either
+        return str(ticks)
+
+
 def shifted(value: object, time_format: TimeFormat, by_ms: int) -> object:
     """Return a time moved by so many ms, in its own format; what isn't a time comes back as it is."""
     if readable_ms(value, time_format) is None:

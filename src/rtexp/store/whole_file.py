@@ -1,7 +1,8 @@
-"""A text file that readers see whole: the old one until the new one is complete."""
+"""A file that readers see whole: the old one until the new one is complete."""
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -17,9 +18,16 @@ def replacing(path: Path) -> Iterator[IO[str]]:
 
     Its directory must be there. Line ends are written as given. OSError as of any file.
     """
+    with replacing_bytes(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        yield text
+
+
+@contextmanager
+def replacing_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Do the same with a file of bytes."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes must not share one
     try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with draft.open("wb") as file:
             yield file
         draft.replace(path)
     finally:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 from tests.unit.commands.command_line import CommandLine
 from tests.unit.store.databases import SqliteFile, cell_row, look_row, open_database
 
 from rtexp.errors import StoreUnavailable
-from rtexp.store.cells import upsert_cells
+from rtexp.store.cells import CellRow, upsert_cells
 from rtexp.store.engine import writing
 from rtexp.store.looks import LookRow, upsert_looks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rtexp.store.cells import CellRow
 
 HEADER = (
     "experiment,period_start_ms,group_name,event,bucket_start_ms,"
@@ -122,9 +124,79 @@ def test_a_database_without_tables_says_what_to_run(
 
 
 def test_a_format_that_is_not_supported_is_wrong_usage(rtexp: CommandLine) -> None:
-    ended = rtexp("export", "cells", "--format", "parquet")
+    ended = rtexp("export", "cells", "--format", "xml")
     assert ended.code == 2
-    assert "'csv', 'jsonl'" in ended.err
+    assert "'csv', 'jsonl', 'parquet'" in ended.err
+
+
+def test_json_is_json_lines(rtexp: CommandLine) -> None:
+    for table in ("cells", "looks"):
+        assert rtexp("export", table, "--json") == rtexp("export", table, "--format", "jsonl")
+
+
+def test_cells_as_parquet_have_the_types_of_the_table(rtexp: CommandLine) -> None:
+    assert rtexp("export", "cells", "--format", "parquet", "--output", "out.parquet") == (0, "", "")
+    assert "sketch" not in pq.read_schema("out.parquet").names
+    rtexp("export", "cells", "--sketches", "--format", "parquet", "--output", "out.parquet")
+    table = pq.read_table("out.parquet")
+    assert [(f.name, str(f.type), f.nullable) for f in table.schema] == [
+        (name, "string", False)
+        if name in {"experiment", "group_name", "event"}
+        else (name, "binary", True)
+        if name == "sketch"
+        else (name, "int64", False)
+        for name in CellRow._fields
+    ]
+    assert [tuple(row.values()) for row in table.to_pylist()] == [
+        tuple(cell_row('a "b", é', "c\nd", "", 2, sketch=b"\x00\xff")),
+        tuple(cell_row("feed", "control", "click", 1, sketch=None)),
+        tuple(cell_row("feed", "treatment", "click", 1, volume=3, sequence=9)),
+    ]
+
+
+def test_looks_as_parquet_say_the_same_as_json_and_null_is_never_zero(rtexp: CommandLine) -> None:
+    with open_database(SqliteFile(rtexp.database)) as engine, writing(engine) as connection:
+        upsert_looks(connection, [look_row(look=3)._replace(effect=None, z=None, reason="empty_group")])
+    rtexp("export", "looks", "--format", "parquet", "--output", "out.parquet")
+    table = pq.read_table("out.parquet")
+    assert table.to_pylist() == [
+        json.loads(line) for line in rtexp("export", "looks", "--json").out.splitlines()
+    ]
+    kinds = {f.name: (str(f.type), f.nullable) for f in table.schema}
+    assert kinds["z"] == ("double", True)
+    assert kinds["crossed"] == ("bool", False)
+    assert kinds["plan_hash"] == ("string", True)
+    assert table["z"].null_count == 1
+
+
+def test_an_experiment_without_cells_gives_parquet_without_rows(rtexp: CommandLine) -> None:
+    rtexp("export", "cells", "--experiment", "Feed", "--format", "parquet", "--output", "out.parquet")
+    assert pq.read_table("out.parquet").num_rows == 0
+
+
+def test_parquet_goes_to_standard_output_where_that_is_a_pipe(rtexp: CommandLine) -> None:
+    words = [sys.executable, "-m", "rtexp", "export", "cells", "--format", "parquet"]
+    done = subprocess.run(words, capture_output=True, check=True, timeout=60)
+    assert pq.read_table(io.BytesIO(done.stdout)).num_rows == 3
+    assert done.stderr == b""
+
+
+def test_parquet_is_not_poured_into_a_terminal(rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ended = rtexp("export", "cells", "--format", "parquet")
+    assert (ended.code, ended.out) == (2, "")
+    assert "give --output FILE" in ended.err
+
+
+def test_without_pyarrow_the_last_file_stays_and_the_error_says_what_to_install(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("out.parquet").write_text("the last export")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ended = rtexp("export", "cells", "--format", "parquet", "--output", "out.parquet")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "pip install 'rtexp[parquet]'" in ended.err
+    assert Path("out.parquet").read_text() == "the last export"
 
 
 def test_looks_are_all_exported_in_order_of_their_key(rtexp: CommandLine) -> None:

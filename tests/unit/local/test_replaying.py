@@ -13,11 +13,12 @@ import zstandard
 
 from rtexp.errors import UsageError
 from rtexp.local import replaying
-from rtexp.local.input_files import Layout, Refused, Sendable, rows_of
+from rtexp.local.input_files import rows_of
 from rtexp.local.pacing import MARK_ROWS, Sent, stream
 from rtexp.local.raw_records import RawRecord
 from rtexp.local.refusals import refusals, refusals_path
 from rtexp.local.replaying import Source, closing_ms, merged, shifted_to, survey
+from rtexp.local.rows import Layout, Refused, Sendable
 from rtexp.settings import ActionSettings, Settings
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def test_a_compressed_file_cut_short_is_an_error_not_an_end(tmp_path: Path, suff
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("a.parquet", "no Parquet"), ("a.tsv", "expected a name"), ("a.gz", "expected a name")],
+    [("a.tsv", "expected a name"), ("a.gz", "expected a name")],
 )
 def test_other_kinds_of_files_are_refused_in_one_line(tmp_path: Path, name: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
