@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtexp.commands.errors import INTERRUPTED
 from rtexp.commands.experiments import load_file
+from rtexp.commands.text_table import iso_time
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.errors import UsageError
 from rtexp.local.pacing import Sent, stream
 from rtexp.local.progress import counted
+from rtexp.local.raw_topics import refuse_unfit
 from rtexp.local.raw_writer import raw_writer
 from rtexp.local.readiness import wait_for_snapshot
 from rtexp.local.refusals import refusals, refusals_path
 from rtexp.local.replaying import Source, Survey, closing_ms, merged, shifted_to, survey
 from rtexp.local.rows import TARGETS, Layout
+from rtexp.local.signals import interruptible
 from rtexp.local.truth import Rules
 from rtexp.store.engine import opened, reading
 from rtexp.store.metadata import read_experiments
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
     from rtexp.commands.context import Context
     from rtexp.local.raw_records import Kind
+    from rtexp.local.signals import Interruption
     from rtexp.settings import Settings
 
 FULL_SPEED = "max"
@@ -134,8 +139,9 @@ def replay(
 ) -> None:
     """Send files to the raw topics, merged in order of record time, with markers of the watermark.
 
-    Files are CSV with a header or JSON lines, in .gz or .zst if their names say so; they need not be sorted.
-    Rows that can't be sent stand in FILE.refused.jsonl. Needs `clock = "records"` in the configuration.
+    Files are CSV with a header, JSON lines or Parquet, in .gz or .zst if their names say so; they need not be sorted.
+    Rows that can't be sent stand in FILE.refused.jsonl. Needs `clock = "records"` in the configuration, and topics that
+    keep records of such times, as `rtexp topics create` makes them then.
 
     Example: rtexp replay --activations a.csv --actions b.jsonl.gz --columns time=when --final
     """
@@ -143,7 +149,17 @@ def replay(
     chosen = _Options(**options)
     _refuse_contradictions(context.settings, chosen, speed_given=_is_given(ctx, "speed"))
     sources = _sources(context.settings, chosen, {"activations": activation_files, "actions": action_files})
-    report = asyncio.run(_replay(context.settings, chosen, sources))
+    surveys = [_survey(source) for source in sources]
+    total = sum(surveyed.rows for surveyed in surveys)
+    with interruptible() as interruption:
+        sent = asyncio.run(_replay(context.settings, chosen, surveys, interruption))
+    if interruption.asked and sent.rows < total:
+        click.echo(_interrupted(sent, total), err=True)
+        ctx.exit(INTERRUPTED)
+    report = {
+        "sent": sent.rows,
+        "refused": {str(refusals_path(s.source.path)): s.refused for s in surveys if s.refused},
+    }
     click.echo(json.dumps(report) if as_json else _as_text(report))
 
 
@@ -171,43 +187,53 @@ def _sources(settings: Settings, options: _Options, files: Mapping[Kind, Sequenc
     return sources
 
 
-async def _replay(settings: Settings, options: _Options, sources: Sequence[Source]) -> dict[str, Any]:
-    surveys = [_survey(source) for source in sources]
+async def _replay(
+    settings: Settings, options: _Options, surveys: Sequence[Survey], interruption: Interruption
+) -> Sent:
+    await refuse_unfit(settings.kafka, _oldest_ms(settings, surveys, now=options.now), _now_ms())
     if options.experiments is not None:
         load_file(settings, options.experiments, now_ms=_now_ms())
         loaded_ms = _now_ms()
         click.echo("experiments loaded; waiting until every ingest worker knows them", err=True)
         await wait_for_snapshot(settings.kafka, loaded_ms)
     period_ends_ms = _period_ends_ms(settings) if options.final else []
-    sent = await _send(settings, options, surveys, period_ends_ms)
-    return {
-        "sent": sent.rows,
-        "refused": {str(refusals_path(s.source.path)): s.refused for s in surveys if s.refused},
-    }
+    return await _send(settings, options, surveys, period_ends_ms, interruption)
 
 
 def _survey(source: Source) -> Survey:
-    with refusals(source.path) as refuse:
-        surveyed = survey(source, refuse)
+    reading = counted(f"reading {source.path}", None, sys.stderr)
+    with refusals(source.path) as refuse, reading as show:
+        surveyed = survey(source, refuse, progress=show)
     order = "sorted" if surveyed.is_sorted else "not sorted by time: sorting it"
     click.echo(f"{source.path}: {surveyed.rows:,} rows, {order}", err=True)
     return surveyed
 
 
 async def _send(
-    settings: Settings, options: _Options, surveys: Sequence[Survey], period_ends_ms: Sequence[int]
+    settings: Settings,
+    options: _Options,
+    surveys: Sequence[Survey],
+    period_ends_ms: Sequence[int],
+    interruption: Interruption,
 ) -> Sent:
-    speed, latest_ms = options.speed, _now_ms()
+    now_ms, speed = _now_ms(), options.speed
     if options.now:
-        surveys, speed = shifted_to(surveys, _now_ms()), options.speed or 1.0
+        surveys, speed = shifted_to(surveys, now_ms), options.speed or 1.0
     # At its own pace, a row that is moved to later today comes when it is due.
-    records = merged(surveys, latest_ms=None if options.now else latest_ms)
+    records = merged(surveys, latest_ms=None if options.now else now_ms)
     total = sum(surveyed.rows for surveyed in surveys)
+
+    def stopping() -> bool:
+        interruption.begun = True
+        return interruption.asked
+
     async with raw_writer(settings) as writer:
         with counted("sending", total, sys.stderr) as show:
-            sent = await stream(records, writer, speed=speed, progress=lambda sent: show(sent.rows))
+            sent = await stream(
+                records, writer, speed=speed, progress=lambda sent: show(sent.rows), stopping=stopping
+            )
         last_ms = sent.newest_ms or 0
-        if options.final:
+        if options.final and sent.rows == total:
             rules = Rules.of(settings)
             last_ms = closing_ms(
                 last_ms, period_ends_ms, grace_ms=rules.grace_ms, join_delay_ms=rules.join_delay_ms
@@ -215,6 +241,18 @@ async def _send(
         if last_ms:
             await writer.mark(last_ms)
     return sent
+
+
+def _oldest_ms(settings: Settings, surveys: Sequence[Survey], *, now: bool) -> dict[str, int]:
+    """Return the least record time of what goes to each topic."""
+    topics = {"actions": settings.actions.topic, "activations": settings.activations.topic}
+    oldest_ms: dict[str, int] = {}
+    for surveyed in surveys:
+        first_ms = _now_ms() if now else surveyed.first_ms
+        if first_ms is not None:
+            topic = topics[surveyed.source.layout.kind]
+            oldest_ms[topic] = min(first_ms, oldest_ms.get(topic, first_ms))
+    return oldest_ms
 
 
 def _period_ends_ms(settings: Settings) -> list[int]:
@@ -232,6 +270,15 @@ def _period_ends_ms(settings: Settings) -> list[int]:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _interrupted(sent: Sent, total: int) -> str:
+    if sent.newest_ms is None:
+        return f"interrupted: none of {total:,} rows sent"
+    return (
+        f"interrupted: {sent.rows:,} of {total:,} rows sent, in order of record time up to {iso_time(sent.newest_ms)}; "
+        "they will be counted, and twice if they are sent again"
+    )
 
 
 def _as_text(report: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RUN_ROWS = 200_000
 """Rows of an unsorted file that are sorted in memory at a time: some 60 MB."""
+_TOLD_ROWS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,13 @@ class _Row(NamedTuple):
     value: bytes
 
 
-def survey(source: Source, refuse: Callable[[Refused], None]) -> Survey:
-    """Read a file once: count it, find its times, see if it is sorted; hand over what can't be sent."""
+def survey(
+    source: Source, refuse: Callable[[Refused], None], *, progress: Callable[[int], None] = lambda _: None
+) -> Survey:
+    """Read a file once: count it, find its times, see if it is sorted; hand over what can't be sent.
+
+    ``progress`` is told the number of rows now and then.
+    """
     rows = refused = 0
     first_ms: int | None = None
     last_ms: int | None = None
@@ -69,6 +75,8 @@ def survey(source: Source, refuse: Callable[[Refused], None]) -> Survey:
             refuse(row)
             continue
         rows += 1
+        if rows % _TOLD_ROWS == 0:
+            progress(rows)
         if row.at_ms is None:
             continue
         is_sorted = is_sorted and row.at_ms >= previous_ms
