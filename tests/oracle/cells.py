@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -387,12 +388,28 @@ _DECODER = json.JSONDecoder(parse_int=lambda digits: int(digits[:400]), parse_co
 
 def _parse(value: bytes) -> object:
     try:
-        document: object = _DECODER.decode(value.decode("utf-8"))
-    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        text = value.decode("utf-8")
+        try:
+            document: object = _DECODER.decode(text)
+        except RecursionError:
+            document = _decode_deep(text)
+    except ValueError:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise _BadInputError("invalid-json") from None
     if not isinstance(document, dict):
         raise _BadInputError("wrong-type")
     return document
+
+
+def _decode_deep(text: str) -> object:
+    """Decode JSON of any depth, by json's own reader in Python: its calls need no stack but the interpreter's."""
+    decoder = json.JSONDecoder(parse_int=_DECODER.parse_int, parse_constant=_refuse_constant)
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + 4 * len(text))
+    try:
+        return decoder.decode(text)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _follow(document: object, path: list[str]) -> object:

@@ -453,6 +453,7 @@ def test_bad_input_is_named_by_the_first_reason_that_holds(value: object, reason
         good(user_id="é" * 128),
         good(ts=START + 300_000),
         good(more={"nested": [None, "\ud800"]}),
+        b'{"user_id": "u", "event": "search", "ts": %d, "x": %s}' % (START, b"[" * 20_000 + b"]" * 20_000),
         b'{"user_id": null, "user_id": "u", "event": "search", "ts": %d}' % START,
     ],
 )

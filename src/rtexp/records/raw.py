@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from rtexp.errors import ConfigError, ContractError
+from rtexp.records.nesting import flattened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,11 +48,14 @@ _FAR = 2**62
 """Beyond every time that is accepted, in any unit; an int64."""
 
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for what it doesn't take: no JSON, no UTF-8, another shape, too deep."""
+"""What msgspec raises for what it doesn't take: no JSON, no UTF-8, another shape, too deep for it."""
 
 _AT_ONCE = 1000
 """Records read as one text; where one of them is bad, all are read one by one."""
 _OPENING, _CLOSING = b"{}"
+
+_LEVELS = 100
+"""Of arrays and objects within each other, that are read where there are too many of them; and all that paths need."""
 
 _NULL = "a null value, and no watermark marker"
 _BLANKS = b" \t\r\n"
@@ -117,6 +121,7 @@ class RawDecoder:
         self._time_format = time_format
         self._max_message_bytes = max_message_bytes
         self._max_ahead_ms = max_ahead_ms
+        self._levels = max(_LEVELS, *(len(_steps(path)) for path in paths.values()))
         _refuse_overlaps(self._paths)
         types: dict[str, Any] = dict.fromkeys(paths, _text_type(MAX_NAME_BYTES))
         types[self._user] = _text_type(MAX_USER_BYTES) | int
@@ -274,11 +279,13 @@ class RawDecoder:
             raise ContractError("too-large", f"{len(value)} bytes, the limit is {self._max_message_bytes}")
         try:
             value.decode()
-            document = _read_any(value)
-            found = {name: _leaf(_follow(document, _steps(path))) for name, path in self._paths.items()}
+            try:
+                found = self._leaves(value)
+            except RecursionError:
+                found = self._leaves(flattened(value, self._levels))
         except _REFUSALS as exc:
             raise ContractError("invalid-json", str(exc)) from exc
-        if not _is_object(document):
+        if found is None:
             raise ContractError("wrong-type", "not an object")
         for name, leaf in found.items():
             self._check_type(name, leaf)
@@ -286,6 +293,12 @@ class RawDecoder:
             if leaf is None:
                 raise ContractError("missing-field", f"{self._paths[name]} is absent")
         return tuple(found.values())
+
+    def _leaves(self, value: bytes) -> dict[str, str | int | _Odd | None] | None:
+        """Return what lies at each path, by name; None if the document is no object."""
+        document = _read_any(value)
+        found = {name: _leaf(_follow(document, _steps(path))) for name, path in self._paths.items()}
+        return found if _is_object(document) else None
 
     def _check_type(self, name: str, leaf: str | int | _Odd | None) -> None:
         is_time = name == self._time

@@ -159,9 +159,45 @@ def test_an_integer_beyond_pythons_own_limit_is_an_integer(digits: int, reason: 
     assert reason_of(with_time(b"7" * digits), raw) == "time-out-of-range"
 
 
-def test_json_that_is_nested_too_deeply_is_refused_and_no_crash() -> None:
+def nested(levels: int, inside: bytes = b"") -> bytes:
+    return b"[" * levels + inside + b"]" * levels
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        *(
+            pytest.param(GOOD[:-1] + b',"x":' + nested(levels) + b"}", None, id=f"{levels} levels, ignored")
+            for levels in (90, 110, 900, 960, 985, 1_000, 10_000, 30_000)
+        ),
+        pytest.param(with_user(nested(1_000)), "wrong-type", id="in a used field"),
+        pytest.param(nested(1_000), "wrong-type", id="around everything"),
+        pytest.param(b'{"x":%s}' % nested(1_000), "missing-field", id="beside nothing"),
+        pytest.param(GOOD[:-1] + b',"x":' + nested(1_000)[:-1] + b"}", "invalid-json", id="one never closed"),
+        pytest.param(GOOD[:-1] + b',"x":' + nested(1_000) + b"]}", "invalid-json", id="one never opened"),
+        pytest.param(GOOD[:-1] + b',"x":' + nested(1_000)[:-1] + b"}}", "invalid-json", id="one of a kind"),
+        pytest.param(GOOD[:-1] + b',"x":' + nested(1_000) + b",}", "invalid-json", id="a fault outside"),
+        pytest.param(GOOD[:-1] + b',"x":' + nested(2_000, rb'"\"]"') + b"}", None, id="around a text"),
+        pytest.param(b"[" * 30_000 + b'"' + rb"\"" * 30_000, "invalid-json", id="a text without end"),
+    ],
+)
+def test_any_depth_of_nesting_is_read_and_judged_like_any_other_json(
+    value: bytes, reason: str | None
+) -> None:
     raw = RawDecoder(FLAT, time_format="ms", max_message_bytes=100_000, max_ahead_ms=0)
-    assert reason_of(b'{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}", raw) == "invalid-json"
+    assert reason_of(value, raw) == reason
+
+
+def test_the_depth_of_the_caller_decides_nothing() -> None:
+    """Where the reader gives up depends on how deep in calls it is used; a record is good or bad for ever."""
+    values = [GOOD[:-1] + b',"x":' + nested(levels) + b"}" for levels in range(700, 1_000, 5)]
+    raw = RawDecoder(FLAT, time_format="ms", max_message_bytes=100_000, max_ahead_ms=0)
+
+    def called(depth: int) -> Decoded:
+        return called(depth - 1) if depth else decode(raw, *values)
+
+    for depth in (0, 200):
+        assert not called(depth).refused
 
 
 @pytest.mark.parametrize(
