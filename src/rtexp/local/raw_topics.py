@@ -58,7 +58,7 @@ async def refuse_unfit(kafka: KafkaSettings, oldest_ms: Mapping[str, int], now_m
         present = {topic["topic"] for topic in await client.describe_topics()}
         configs = await _configs(client, [name for name in oldest_ms if name in present])
     except KafkaError as exc:
-        raise unreachable(kafka, exc, doing="reading the topics' configuration") from exc
+        raise await unreachable(kafka, exc, doing="reading the topics' configuration") from exc
     finally:
         await client.close()
     for topic, config in configs.items():
