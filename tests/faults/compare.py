@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from tests.oracle import cells as oracle
 
+from rtexp.settings import client_options
 from rtexp.store.cells import read_cells
 from rtexp.store.engine import opened, reading
 from rtexp.store.metadata import read_experiments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rtexp.settings import Settings
 
 Counts = tuple[int, int, int, int, int]
@@ -28,12 +32,14 @@ class Comparison(NamedTuple):
 
 
 async def read_raw(settings: Settings, topic: str) -> list[oracle.RawRecord]:
-    """All records of a raw topic, each partition's in order."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(settings.kafka.brokers), enable_auto_commit=False)
+    """All committed records of a raw topic, each partition's in order."""
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False, isolation_level="read_committed", **client_options(settings.kafka)
+    )
     await consumer.start()
     records = []
     try:
-        tps = [TopicPartition(topic, partition) for partition in range(settings.kafka.partitions)]
+        tps = [TopicPartition(topic, partition) for partition in range(await _partitions(settings, topic))]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
@@ -49,6 +55,16 @@ async def read_raw(settings: Settings, topic: str) -> list[oracle.RawRecord]:
     return records
 
 
+async def _partitions(settings: Settings, topic: str) -> int:
+    client = AIOKafkaAdminClient(**client_options(settings.kafka))
+    await client.start()
+    try:
+        (found,) = await client.describe_topics([topic])
+        return len(found["partitions"])
+    finally:
+        await client.close()
+
+
 def oracle_rules(settings: Settings) -> oracle.Rules:
     pipeline = settings.pipeline
     return oracle.Rules(
@@ -62,11 +78,26 @@ def oracle_rules(settings: Settings) -> oracle.Rules:
         grace_ms=round(pipeline.grace_minutes * 60_000),
         max_ahead_ms=round(pipeline.max_ahead_seconds * 1000),
         max_message_bytes=settings.actions.max_message_bytes,
+        actions=oracle.ActionFields(
+            **{key: getattr(settings.actions, key) for key in ("user", "event", "time", "time_format")}
+        ),
+        activations=oracle.ActivationFields(
+            **{
+                key: getattr(settings.activations, key)
+                for key in ("user", "experiment", "group", "time", "time_format")
+            }
+        ),
     )
 
 
-async def truth(settings: Settings) -> oracle.Result:
-    """The oracle's answer for what stands in the raw topics, with the experiments as SQL has them."""
+async def truth(
+    settings: Settings,
+    settled: Callable[[list[oracle.RawRecord]], list[oracle.RawRecord]] = lambda read: read,
+) -> oracle.Result:
+    """The oracle's answer for what stands in the raw topics, with the experiments as SQL has them.
+
+    ``settled`` puts each topic's records into an order that the oracle can count in.
+    """
     with opened(settings.store) as engine, reading(engine) as connection:
         experiments = [
             oracle.Experiment(
@@ -77,8 +108,8 @@ async def truth(settings: Settings) -> oracle.Result:
             for found in read_experiments(connection)
         ]
     return oracle.recompute(
-        await read_raw(settings, settings.actions.topic),
-        await read_raw(settings, settings.activations.topic),
+        settled(await read_raw(settings, settings.actions.topic)),
+        settled(await read_raw(settings, settings.activations.topic)),
         experiments,
         oracle_rules(settings),
     )

@@ -17,6 +17,7 @@ from aiokafka.errors import (
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    UnsupportedCodecError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -230,6 +231,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             die(
                 f"records that are still needed are gone from the log ({gone}): its retention is too short",
                 exc,
+            )
+        except UnsupportedCodecError as exc:
+            die(
+                f"fetched records can't be unpacked ({exc}): install cramjam, which reads what producers compress"
             )
         except (KafkaError, ConsumerStoppedError) as exc:
             if not self.should_stop:

@@ -8,7 +8,12 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from tests.unit.engine.fakes import FakeThread
 
@@ -195,6 +200,11 @@ async def test_a_partition_of_the_next_assignment_that_nobody_sought_is_no_error
     [
         pytest.param(NoOffsetForPartitionError(A), "fetching failed", id="an unsought partition of this one"),
         pytest.param(KafkaError("no"), "fetching failed", id="a client error"),
+        pytest.param(
+            UnsupportedCodecError("Libraries for lz4 compression codec not found"),
+            r"can't be unpacked \(Libraries for lz4 .*\): install cramjam",
+            id="a codec that isn't there",
+        ),
         pytest.param(ValueError("no"), "handling fetched records failed", id="a bug"),
     ],
 )
