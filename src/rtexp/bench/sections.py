@@ -14,6 +14,7 @@ from rtexp.bench.cpu import (
     has_enough_checkpoints,
     measure_cpu,
 )
+from rtexp.bench.decode import measure_decode
 from rtexp.bench.freshness import measure_freshness
 from rtexp.bench.looks import measure_looks
 from rtexp.bench.memory import measure_memory
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rtexp.bench.cpu import CpuFigures
+    from rtexp.bench.decode import DecodeFigures
     from rtexp.bench.freshness import FreshnessFigures
     from rtexp.bench.looks import LookFigures
     from rtexp.bench.memory import MemoryFigures
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from rtexp.bench.replay import ReplayFigures
     from rtexp.bench.takeover import TakeoverFigures
 
-SECTIONS = ("cpu", "recovery", "freshness", "takeover", "scale", "memory", "replay", "looks")
+SECTIONS = ("cpu", "recovery", "freshness", "takeover", "scale", "memory", "replay", "looks", "decode")
 """Those that run unless others are asked for."""
 SOAK = "soak"
 
@@ -164,6 +166,10 @@ class Sections:
     async def _looks(self) -> list[LookFigures]:
         self.say("looks: one experiment of 80 comparisons")
         return measure_looks()
+
+    async def _decode(self) -> list[DecodeFigures]:
+        self.say("decode: flat and nested records of the same size, in turn")
+        return measure_decode()
 
     async def _soak(self) -> dict[str, Any]:
         minutes = round((self.seconds or SOAK_SECONDS) / 60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
@@ -20,7 +21,7 @@ from rtexp.errors import ConfigError, ContractError
 from rtexp.records.nesting import flattened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -132,7 +133,7 @@ class RawDecoder:
         self._decode_lines: Callable[[bytes], list[Any]] = decoder.decode_lines
         places = [attributes[_steps(path)] for path in paths.values()]
         self._fields: Callable[[Any], tuple[Any, ...]] = attrgetter(*places)
-        self._columns_of = [attrgetter(place) for place in places]
+        self._columns_of = [_column_reader(place) for place in places]
 
     def judge(self, value: bytes | None, arrival_ms: int) -> tuple[list[str], int]:
         """Return texts and time (epoch ms) of one record; ContractError with the first reason that holds."""
@@ -189,8 +190,8 @@ class RawDecoder:
             nulls = () if all(some) else [at for at, value in enumerate(some, first) if value is None]
             read = self._read_at_once([value for value in some if value is not None] if nulls else some)  # type: ignore[arg-type]
             if read is not None:
-                for column, field in zip(columns, self._columns_of, strict=True):
-                    column.extend(map(field, read))
+                for column, column_of in zip(columns, self._columns_of, strict=True):
+                    column.extend(column_of(read))
                 refused += [Refused(at, ContractError("null-value", _NULL)) for at in nulls]
             elif rows := self._rows(some, first, arrivals_ms, refused):
                 for column, fields in zip(columns, zip(*rows, strict=True), strict=True):
@@ -385,6 +386,21 @@ def _typed(fields: Mapping[tuple[str, ...], Any]) -> tuple[type[msgspec.Struct],
         return msgspec.defstruct("Raw", members, rename=names, gc=False), attributes
     except ValueError as exc:
         raise ConfigError(f"a field path can't be used: {exc}") from exc
+
+
+def _column_reader(place: str) -> Callable[[list[Any]], Iterable[Any]]:
+    """Return what reads one attribute of many objects; ``place`` is one that `_typed` has made.
+
+    >>> shape, attributes = _typed({("context", "user"): str})
+    >>> row = msgspec.json.decode(b'{"context": {"user": "u1"}}', type=shape)
+    >>> list(_column_reader("f0.f0")([row, row]))
+    ['u1', 'u1']
+    """
+    if "." not in place:
+        return partial(map, attrgetter(place))
+    # Compiled for the place, as the interpreter then specializes each step: 45 ns a record for three steps, with an
+    # attrgetter 90. For one step that takes 26, this 41 (CPython 3.11, `rtexp bench decode`).
+    return eval(f"lambda rows: [row.{place} for row in rows]")  # type: ignore[no-any-return]  # noqa: S307 - numbers alone
 
 
 def _text_type(limit: int) -> Any:
