@@ -63,6 +63,10 @@ COMMANDS = {
         "rtexp.commands.replay:replay",
         "Send files to the raw topics, merged in order of record time, with markers of the watermark.",
     ),
+    "dead-letters": _Command(
+        "rtexp.commands.dead_letters:dead_letters",
+        "List and show records that were refused, and send them again.",
+    ),
     "wait": _Command(
         "rtexp.commands.wait:wait",
         "Return when all records that stand in the raw topics now have been counted, and their cells are in SQL.",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
-from zlib import crc32
 
 from rtexp.engine.api import Output
 from rtexp.errors import FatalError
+from rtexp.records.letters import MAX_KEY_BYTES, MAX_VALUE_BYTES, VERSION, Origin, partition_of_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from rtexp.engine.api import Record, TopicPartition
     from rtexp.errors import ContractError
 
-VERSION = 1
-PARTITIONS = 4
-MAX_VALUE_BYTES = 900_000
-"""A larger value would be refused by the broker, and would end the worker again and again: it is cut."""
 _MAX_DETAIL_CHARACTERS = 200
 
 
@@ -26,9 +22,9 @@ def dead_letter(topic: str, origin: TopicPartition, record: Record, error: Contr
     """Return the dead letter of one raw record: its original bytes, and why it was refused in the headers.
 
     ``time`` is the raw record's own time stamp, epoch ms. A value that was cut has its whole size in a further
-    header, ``original-bytes``.
+    header, ``original-bytes``; the raw record's key, if it has one, stands in ``key``.
     """
-    key = f"{origin.topic}/{origin.partition}/{record.offset}".encode()
+    key = str(Origin(origin.topic, origin.partition, record.offset)).encode()
     headers = {
         "topic": origin.topic,
         "partition": str(origin.partition),
@@ -42,13 +38,10 @@ def dead_letter(topic: str, origin: TopicPartition, record: Record, error: Contr
     if value is not None and len(value) > MAX_VALUE_BYTES:
         headers["original-bytes"] = str(len(value))
         value = value[:MAX_VALUE_BYTES]
-    return Output(
-        topic,
-        crc32(key) % PARTITIONS,
-        value,
-        key,
-        tuple((name, text.encode()) for name, text in headers.items()),
-    )
+    encoded = [(name, text.encode()) for name, text in headers.items()]
+    if record.key is not None and len(record.key) <= MAX_KEY_BYTES:
+        encoded.append(("key", record.key))
+    return Output(topic, partition_of_letter(key), value, key, tuple(encoded))
 
 
 class _Judged(NamedTuple):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtexp.agents.filtering import REASON_INDEX, Filter, RawRows
+from rtexp.agents.raw_decoders import action_decoder
 from rtexp.records import filtered
 from rtexp.records.filtered import FilteredActions
-from rtexp.records.raw import RawDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,17 +40,14 @@ class FilterActions(Filter[str]):
     """The forwarder of actions."""
 
     def __init__(self, settings: Settings) -> None:
-        actions = settings.actions
-        decoder = RawDecoder(
-            {"user": actions.user, "event": actions.event, "time": actions.time},
-            time_format=actions.time_format,
-            max_message_bytes=actions.max_message_bytes,
-            max_ahead_ms=round(settings.pipeline.max_ahead_seconds * 1000),
-        )
         super().__init__(
-            settings, name="actions", raw_topic=actions.topic, decoder=decoder, make_record=_record
+            settings,
+            name="actions",
+            raw_topic=settings.actions.topic,
+            decoder=action_decoder(settings),
+            make_record=_record,
         )
-        self._tracked = TrackedEvents(actions.tracked)
+        self._tracked = TrackedEvents(settings.actions.tracked)
 
     def judge(self) -> TrackedEvents:
         """See `rtexp.agents.filtering.Filter`."""

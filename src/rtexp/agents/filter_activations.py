@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtexp.agents.filtering import REASON_INDEX, Filter, RawRows
+from rtexp.agents.raw_decoders import activation_decoder
 from rtexp.core.acceptance import Acceptance, Accepted, Rejection
 from rtexp.records import filtered
 from rtexp.records.filtered import FilteredActivations, Kind
-from rtexp.records.raw import RawDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,20 +59,12 @@ class FilterActivations(Filter[Kind]):
     """The forwarder of activations; knows no experiments until `set_snapshot` is called."""
 
     def __init__(self, settings: Settings) -> None:
-        activations = settings.activations
-        decoder = RawDecoder(
-            {
-                "user": activations.user,
-                "experiment": activations.experiment,
-                "group": activations.group,
-                "time": activations.time,
-            },
-            time_format=activations.time_format,
-            max_message_bytes=settings.actions.max_message_bytes,
-            max_ahead_ms=round(settings.pipeline.max_ahead_seconds * 1000),
-        )
         super().__init__(
-            settings, name="activations", raw_topic=activations.topic, decoder=decoder, make_record=_record
+            settings,
+            name="activations",
+            raw_topic=settings.activations.topic,
+            decoder=activation_decoder(settings),
+            make_record=_record,
         )
         self._wait_ms = round(settings.metadata.wait_seconds * 1000)
         self._grace_ms = round(settings.pipeline.grace_minutes * 60_000)

@@ -122,6 +122,8 @@ class Filter(ABC, Generic[N]):
         )
         self._sources: dict[TopicPartition, _Source] = {}
         self._counters: Counter[str] = Counter()
+        self._letter_bytes = 0
+        """Of dead letters that wait for the next drain; those of partitions that went away meanwhile included."""
 
     @abstractmethod
     def judge(self) -> Judge[N]:
@@ -187,9 +189,9 @@ class Filter(ABC, Generic[N]):
             positions = sorted(dropped)
             reasons = [REASON_INDEX[dropped[position]] for position in positions]
             source.drops.append(Drops(offsets[positions], np.array(reasons, np.int64)))
-        source.dead_letters += [
-            dead_letter(self._dead_letters_topic, tp, records[at], error) for at, error in refused
-        ]
+        letters = [dead_letter(self._dead_letters_topic, tp, records[at], error) for at, error in refused]
+        source.dead_letters += letters
+        self._letter_bytes += sum(len(letter.value or b"") for letter in letters)
         self._counters["read"] += len(records)
 
     def drain(self, *, now_ms: int, at_end_ms: Mapping[TopicPartition, int]) -> Forwarded:
@@ -198,6 +200,7 @@ class Filter(ABC, Generic[N]):
         outputs: list[Output] = []
         commits: dict[TopicPartition, Commit] = {}
         by_partitions: dict[int, list[Stretch]] = {}
+        self._letter_bytes = 0
         for tp, source in self._sources.items():
             outputs += source.dead_letters
             source.dead_letters = []
@@ -212,6 +215,10 @@ class Filter(ABC, Generic[N]):
     def waiting_rows(self, tp: TopicPartition) -> int:
         """See `rtexp.engine.api.Forwarder`."""
         return self._sources[tp].waiting()
+
+    def waiting_bytes(self) -> int:
+        """See `rtexp.engine.api.Forwarder`: dead letters, which may be large where good input never is."""
+        return self._letter_bytes
 
     def status(self) -> PartitionStatus:
         """See `rtexp.engine.api.Forwarder`; counters are those of this worker since it started."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rtexp.agents.dead_letters import PARTITIONS
 from rtexp.agents.filter_actions import filter_actions
 from rtexp.agents.filter_activations import filter_activations
 from rtexp.agents.metadata_reader import follow_snapshots
@@ -14,6 +13,7 @@ from rtexp.bootstrap.metrics import show_metrics
 from rtexp.bootstrap.sender import Sender
 from rtexp.bootstrap.worker_web import serve
 from rtexp.engine.app import EngineApp
+from rtexp.records.letters import PARTITIONS
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:

@@ -196,8 +196,8 @@ async def _replay(
         loaded_ms = _now_ms()
         click.echo("experiments loaded; waiting until every ingest worker knows them", err=True)
         await wait_for_snapshot(settings.kafka, loaded_ms)
-    period_ends_ms = _period_ends_ms(settings) if options.final else []
-    return await _send(settings, options, surveys, period_ends_ms, interruption)
+    ends_ms = period_ends_ms(settings) if options.final else []
+    return await _send(settings, options, surveys, ends_ms, interruption)
 
 
 def _survey(source: Source) -> Survey:
@@ -213,7 +213,7 @@ async def _send(
     settings: Settings,
     options: _Options,
     surveys: Sequence[Survey],
-    period_ends_ms: Sequence[int],
+    ends_ms: Sequence[int],
     interruption: Interruption,
 ) -> Sent:
     now_ms, speed = _now_ms(), options.speed
@@ -235,9 +235,7 @@ async def _send(
         last_ms = sent.newest_ms or 0
         if options.final and sent.rows == total:
             rules = Rules.of(settings)
-            last_ms = closing_ms(
-                last_ms, period_ends_ms, grace_ms=rules.grace_ms, join_delay_ms=rules.join_delay_ms
-            )
+            last_ms = closing_ms(last_ms, ends_ms, grace_ms=rules.grace_ms, join_delay_ms=rules.join_delay_ms)
         if last_ms:
             await writer.mark(last_ms)
     return sent
@@ -255,7 +253,8 @@ def _oldest_ms(settings: Settings, surveys: Sequence[Survey], *, now: bool) -> d
     return oldest_ms
 
 
-def _period_ends_ms(settings: Settings) -> list[int]:
+def period_ends_ms(settings: Settings) -> list[int]:
+    """Return when the periods of all experiments end, as SQL knows them now."""
     period_ms = Rules.of(settings).period_ms
     with opened(settings.store) as engine:
         check_revision(engine)

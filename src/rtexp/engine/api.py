@@ -186,6 +186,9 @@ class Forwarder(Protocol):
     def waiting_rows(self, tp: TopicPartition) -> int:
         """Return how many rows of ``tp`` wait inside; the engine stops reading ``tp`` while they are too many."""
 
+    def waiting_bytes(self) -> int:
+        """Return how many bytes the next `drain` has of records as they came; reading stops while they are too many."""
+
     def status(self) -> PartitionStatus:
         """Say what an operator wants to see; watermarks by ``topic/partition``."""
 

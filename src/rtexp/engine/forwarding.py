@@ -113,6 +113,7 @@ class ForwardRunner:
             not self._paused
             and tp in self._fetched
             and self.agent.forwarder.waiting_rows(tp) < self._config.waiting_rows
+            and self.agent.forwarder.waiting_bytes() < self._config.waiting_bytes
         )
 
     def feed(self, tp: TopicPartition, records: Sequence[Record]) -> bool:

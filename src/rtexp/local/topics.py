@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from rtexp.errors import StateError, StoreUnavailable
 from rtexp.local.unreachable import unreachable
+from rtexp.records import letters
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def topics_of(settings: Settings) -> list[Topic]:
         Topic(kafka.topic("alerts"), 1, month),
         Topic(kafka.topic("conditions"), 1, month),
         Topic(kafka.topic("undelivered"), 1, month),
-        Topic(kafka.topic("dead-letters"), 4, month | {"max.message.bytes": str(2 * _MB)}),
+        Topic(kafka.topic(letters.TOPIC), letters.PARTITIONS, month | {"max.message.bytes": str(2 * _MB)}),
+        # Forgets nothing: whatever brings a letter back, it counts once.
+        Topic(kafka.topic(letters.REPLAYED_TOPIC), 1, _compacted(16)),
     ]
 
 

@@ -5,9 +5,10 @@ from zlib import crc32
 import pytest
 from tests.unit.agents.raw_records import Raw
 
-from rtexp.agents.dead_letters import MAX_VALUE_BYTES, DeadLetterLimits, dead_letter
+from rtexp.agents.dead_letters import DeadLetterLimits, dead_letter
 from rtexp.engine.api import TopicPartition
-from rtexp.errors import ContractError, FatalError
+from rtexp.errors import ContractError, FatalError, StateError, UnsupportedVersion
+from rtexp.records.letters import MAX_KEY_BYTES, MAX_VALUE_BYTES, Letter, Origin, decode_letter
 
 MINUTE_MS = 60_000
 NO_RUN = 10**9
@@ -32,7 +33,42 @@ def test_a_dead_letter_has_the_original_bytes_and_says_where_from_and_why() -> N
         "detail": b"why",
         "time": b"1700000000000",
         "version": b"1",
+        "key": b"key",
     }
+
+
+@pytest.mark.parametrize("key", [None, b"k" * (MAX_KEY_BYTES + 1)])
+def test_a_letter_has_no_key_of_a_record_that_has_none_or_one_that_is_too_large(key: bytes | None) -> None:
+    letter = dead_letter("d", TopicPartition("clicks", 3), Raw(1, 1, b"x", key=key), ContractError("r"))
+    assert "key" not in dict(letter.headers)
+
+
+@pytest.mark.parametrize("value", [None, b"\xff", b"x" * (MAX_VALUE_BYTES + 1)])
+def test_a_letter_is_read_as_it_was_written(value: bytes | None) -> None:
+    raw = Raw(42, 7, value)
+    sent = dead_letter("d", TopicPartition("clicks", 3), raw, ContractError("too-large", "whý"))
+    read = decode_letter(Raw(0, 9, sent.value, key=sent.key, headers=sent.headers))
+    kept = None if value is None else value[:MAX_VALUE_BYTES]
+    size = len(value or b"")
+    assert read == Letter(Origin("clicks", 3, 42), "too-large", "whý", 7, 9, b"key", kept, size)
+    assert read.is_cut == (size > MAX_VALUE_BYTES)
+    assert str(read.origin).encode() == sent.key
+    assert Origin.read(str(read.origin)) == read.origin
+
+
+@pytest.mark.parametrize(
+    "text", ["", "clicks", "clicks/3", "clicks/3/x", "/3/4", "a/b/3/4", "clicks/-1/4", "c/1/²"]
+)
+def test_what_is_no_origin_is_none(text: str) -> None:
+    assert Origin.read(text) is None
+
+
+def test_a_newer_letter_is_not_misread_and_a_foreign_record_is_none() -> None:
+    newer = Raw(0, 9, b"x", headers=(("version", b"2"),))
+    with pytest.raises(UnsupportedVersion, match="dead-letters"):
+        decode_letter(newer)
+    with pytest.raises(StateError, match="didn't write"):
+        decode_letter(Raw(0, 9, b"x"))
 
 
 def test_a_dead_letter_of_null_is_null() -> None:

@@ -22,6 +22,7 @@ from rtexp.agents.filter_actions import FilterActions, filter_actions
 from rtexp.agents.packing import MAX_RECORD_BYTES
 from rtexp.engine.api import Commit, Forwarded, TopicPartition
 from rtexp.errors import FatalError, StateError
+from rtexp.records.letters import MAX_VALUE_BYTES
 from rtexp.settings import ActionSettings, KafkaSettings, PipelineSettings, Settings
 
 TARGETS = 3
@@ -86,6 +87,16 @@ def test_dead_letters_of_a_partition_that_was_given_up_are_left_to_its_next_owne
     agent.feed(TP, [bad(0)], now_ms=NOW_MS)
     agent.revoke([TP])
     assert drain(agent) == Forwarded([], {})
+
+
+def test_dead_letters_that_wait_are_told_by_their_bytes() -> None:
+    agent = make()
+    agent.feed(
+        TP, [action(0), Raw(1, START_MS, b"x" * 100), Raw(2, START_MS, b"x" * 5_000_000)], now_ms=NOW_MS
+    )
+    assert agent.waiting_bytes() == 100 + MAX_VALUE_BYTES
+    drain(agent)
+    assert agent.waiting_bytes() == 0
 
 
 def test_too_much_bad_input_stops_the_worker() -> None:

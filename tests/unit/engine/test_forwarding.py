@@ -58,6 +58,9 @@ class Copier:
     def waiting_rows(self, tp: TopicPartition) -> int:
         return len(self.waiting[tp])
 
+    def waiting_bytes(self) -> int:
+        return sum(len(record.value or b"") for records in self.waiting.values() for record in records)
+
     def status(self) -> PartitionStatus:
         return PartitionStatus(watermarks_ms={"raw/0": 7}, counters={"copied": 1})
 
@@ -193,6 +196,17 @@ async def test_too_much_waiting_stops_the_fetching(tmp_path: Path) -> None:
     assert harness.runner.wants(RAW)
     harness.runner.feed(RAW, records("b", start=1))
     assert not harness.runner.wants(RAW)
+
+
+async def test_too_many_bytes_stop_the_fetching_until_they_are_on_their_way(harness: Harness) -> None:
+    harness.assign()
+    limit = harness.runner._config.waiting_bytes
+    harness.runner.feed(RAW, records("a" * (limit - 1)))
+    assert harness.runner.wants(RAW)
+    harness.runner.feed(RAW, records("b", start=1))
+    assert not harness.runner.wants(RAW)
+    await harness.runner.drain()
+    assert harness.runner.wants(RAW)
 
 
 # -- delivering ---------------------------------------------------------------------------------------------

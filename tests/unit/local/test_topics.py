@@ -37,6 +37,7 @@ def test_partitions_and_clean_up_are_those_of_the_contract() -> None:
         "p.conditions": (1, "delete"),
         "p.undelivered": (1, "delete"),
         "p.dead-letters": (4, "delete"),
+        "p.replayed": (1, "compact"),
     }
 
 

@@ -1,0 +1,1 @@
+"""Dead letters after the fact: finding, showing, editing, and sending again."""
