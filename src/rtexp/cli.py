@@ -37,6 +37,10 @@ COMMANDS = {
         "rtexp.commands.demo:demo",
         "Run everything with a generated stream, show the results live, and compare them with the known truth.",
     ),
+    "check": _Command(
+        "rtexp.commands.check:check",
+        "Check all that usually goes wrong: settings, files, ports, Kafka, topics, SQL, clocks, experiments, workers.",
+    ),
     "topics": _Command("rtexp.commands.topics:topics", "Make the topics that rtexp needs."),
     "db": _Command("rtexp.commands.db:db", "Make and upgrade the tables of the SQL database."),
     "experiments": _Command(

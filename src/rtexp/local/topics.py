@@ -97,16 +97,17 @@ def missing(wanted: Sequence[Topic], existing: Mapping[str, Existing]) -> list[T
 
     StateError, with a line for each thing, if some that exist aren't as they should be.
     """
-    disagreements: list[str] = []
+    lines: list[str] = []
     for topic in wanted:
         if topic.name in existing:
-            disagreements += _disagreements(topic, existing[topic.name])
-    if disagreements:
-        raise StateError("\n".join(disagreements))
+            lines += disagreements(topic, existing[topic.name])
+    if lines:
+        raise StateError("\n".join(lines))
     return [topic for topic in wanted if topic.name not in existing]
 
 
-def _disagreements(topic: Topic, found: Existing) -> list[str]:
+def disagreements(topic: Topic, found: Existing) -> list[str]:
+    """Return a line for each thing that isn't as it should be, with what to do."""
     if topic.raw:
         return []
     lines = []

@@ -3,7 +3,7 @@
 from rtexp.settings.alerts import AlertSettings, Target
 from rtexp.settings.client import client_options, read_secret, security_options
 from rtexp.settings.display import MASK, as_toml, masked, masked_url
-from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load
+from rtexp.settings.loading import CONFIG_VARIABLE, expected_of, find_config, load, sources
 from rtexp.settings.models import (
     ActionSettings,
     ActivationSettings,
@@ -47,4 +47,5 @@ __all__ = [
     "masked_url",
     "read_secret",
     "security_options",
+    "sources",
 ]

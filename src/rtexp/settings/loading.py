@@ -119,6 +119,17 @@ def load(config: Path | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def sources(config: Path | None, environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return by (section, key) the file or variable that a setting comes from; the others are defaults.
+
+    Both must be such that `load` takes them.
+    """
+    tree = _read(config) if config else {}
+    in_file = {(section, key): str(config) for section, table in tree.items() for key in table}
+    overrides, _ = _overrides(environ)
+    return in_file | {key: override.variable for key, override in overrides.items()}
+
+
 class _Foreign:
     """TOML's dates and times: no setting is one, so they become what no model accepts."""
 
