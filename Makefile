@@ -8,6 +8,7 @@ PYTHON ?=
 export PYTHON
 SECONDS ?=
 SEED ?=
+ROUNDS ?=
 SECTIONS ?=
 ACTIONS ?=
 PROFILE ?=
@@ -84,11 +85,12 @@ integration: setup mariadb ## Test against a real broker and a real MariaDB, whi
 browser: venv chromium ## Test the pages in a real Chromium
 	@$(PYTEST) tests/browser --timeout 120
 
-fault-run: setup ## One run of random faults, and scripted runs of deliberately broken engines
+fault-run: setup mariadb ## One run of each kind of faults, and scripted runs of deliberately broken engines
 	@$(PYTEST) tests/faults --timeout 600
 
-faults: setup ## Random faults for as long as you like (SECONDS=600 SEED=7)
-	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+faults: setup mariadb ## Faults of disks, SQL and everything, for as long as you like (SECONDS=600 ROUNDS=20 SEED=7)
+	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SEED),--seed $(SEED))
 
 bench: setup ## Measure CPU an action, recovery, freshness and more (SECTIONS="cpu scale" ACTIONS=1000000 PROFILE=1)
 	@$(BIN)/rtexp bench $(SECTIONS) $(if $(ACTIONS),--actions $(ACTIONS)) $(if $(PROFILE),--profile)

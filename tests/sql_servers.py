@@ -197,6 +197,11 @@ class PrivateMariaDb(SqlServer):
             assert time.monotonic() < deadline, self.said
             time.sleep(0.05)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send its process a signal that doesn't end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._end(signal.SIGKILL)
