@@ -89,7 +89,7 @@ COMMANDS = {
     ),
     "bench": _Command(
         "rtexp.commands.bench:bench",
-        "Measure what an action costs, how soon it shows, and how fast a worker is back; all but soak by default.",
+        "Measure what an action costs, how soon it shows, and how fast a worker is back.",
     ),
     "export": _Command(
         "rtexp.commands.export:export", "Write result tables to a file or to standard output."

@@ -93,7 +93,7 @@ class LiveStream:
         """
         now_ms = _now_ms()
         past_ms = now_ms // HOUR_MS * HOUR_MS - past_hours * HOUR_MS if past_hours else now_ms
-        await self.bench.load(self.experiment_names(), start_ms=past_ms - _MINUTE_MS)
+        await self.bench.load(dict.fromkeys(self.experiment_names(), GROUPS), start_ms=past_ms - _MINUTE_MS)
         async with raw_writer(self.bench.settings) as writer:
             await writer.send(self._activations(past_ms))
             for at_ms in range(past_ms, now_ms, self.bench.settings.pipeline.bucket_minutes * _MINUTE_MS):

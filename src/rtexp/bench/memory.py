@@ -58,7 +58,7 @@ async def measure_memory(stages: Sequence[Stage], *, users: int, actions: int) -
 async def _with(stage: Stage, workload: Workload) -> UsersFigures:
     settings = bench_settings(stage.directory)
     async with running(settings, stage.environ) as bench:
-        await bench.load(workload.experiment_names())
+        await bench.load(workload.definitions())
         await send_activations(bench, stage, workload)
         async with backlog(settings) as writer:
             await send_all(writer, workload.action_records(), "actions")

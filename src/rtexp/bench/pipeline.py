@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.accounting import Usage, machine_cpu_seconds, usage
-from rtexp.bench.workload import EVENTS, GROUPS, START_MS, CellCounts, CellKey
+from rtexp.bench.workload import EVENTS, START_MS, CellCounts, CellKey
 from rtexp.errors import FatalError
 from rtexp.local.broker_files import free_port
 from rtexp.local.merged_log import childs_form
@@ -35,7 +35,7 @@ from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from rtexp.bench.standing_broker import StandingBroker
@@ -50,15 +50,17 @@ LOG_NAME = "bench.log"
 CONFIG_NAME = "rtexp.toml"
 
 
-def bench_settings(directory: Path, broker: str | None = None, /, **pipeline: object) -> Settings:
+def bench_settings(
+    directory: Path, broker: str | None = None, actions: ActionSettings | None = None, /, **pipeline: object
+) -> Settings:
     """Return settings of a pipeline in ``directory``; ``pipeline`` are some of its section's.
 
-    ``broker`` is the address of one that runs; otherwise the pipeline starts its own.
+    ``broker`` is the address of one that runs; otherwise the pipeline starts its own. ``actions``: the even case's.
     """
     return Settings(
         kafka=KafkaSettings(brokers=(broker or f"127.0.0.1:{free_port()}",), prefix=PREFIX),
         store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
-        actions=ActionSettings(tracked=EVENTS),
+        actions=actions or ActionSettings(tracked=EVENTS),
         pipeline=PipelineSettings.model_validate({"clock": "records", **pipeline}),
         metadata=MetadataSettings(poll_seconds=1.0),
         data=DataSettings(directory=directory.resolve()),
@@ -99,10 +101,17 @@ class Bench:
             words = "\n".join(self.supervisor.tail(end.name))
             raise FatalError(f"{end.name} ended ({end}) while it was measured; it said:\n{words}")
 
-    async def load(self, experiments: list[str], *, start_ms: int = START_MS) -> None:
-        """Make experiments whose periods begin at ``start_ms``; return when ingest knows them."""
-        allocations = tuple(Allocation(group, 50.0, start_ms) for group in GROUPS)
-        made = [Experiment(name, GROUPS[0], GROUPS, allocations) for name in experiments]
+    async def load(self, experiments: Mapping[str, Sequence[str]], *, start_ms: int = START_MS) -> None:
+        """Make experiments of these groups whose periods begin at ``start_ms``; return when ingest knows them."""
+        made = [
+            Experiment(
+                name,
+                groups[0],
+                tuple(groups),
+                tuple(Allocation(group, 100.0 / len(groups), start_ms) for group in groups),
+            )
+            for name, groups in experiments.items()
+        ]
 
         def insert() -> None:
             with opened(self.settings.store) as engine, writing_alone(engine) as connection:

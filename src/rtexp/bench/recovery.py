@@ -104,7 +104,7 @@ async def measure_recovery(
     async with running(settings, stage.environ, on_line=rewind.on_line) as bench:
         await _live(bench, started_ms)
         start_cpu_seconds = bench.usage()[WORKER].cpu_seconds
-        await bench.load(workload.experiment_names())
+        await bench.load(workload.definitions())
         await send_activations(bench, stage, workload)
         async with backlog(settings) as writer:
             await send_all(writer, workload.action_records(), "actions")

@@ -23,6 +23,7 @@ from rtexp.bench.profile import hottest
 from rtexp.bench.recovery import measure_recovery
 from rtexp.bench.replay import measure_replay
 from rtexp.bench.report import machine
+from rtexp.bench.shapes import SHAPES, measure_shapes
 from rtexp.bench.soak import LEAST_MINUTES, measure_soak
 from rtexp.bench.takeover import measure_takeover
 from rtexp.bench.workload import Workload
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
     from rtexp.bench.memory import MemoryFigures
     from rtexp.bench.recovery import RecoveryFigures
     from rtexp.bench.replay import ReplayFigures
+    from rtexp.bench.shapes import ShapeFigures
     from rtexp.bench.takeover import TakeoverFigures
 
 SECTIONS = ("cpu", "recovery", "freshness", "takeover", "scale", "memory", "replay", "looks", "decode")
 """Those that run unless others are asked for."""
 SOAK = "soak"
+ALONE = ("shapes", SOAK)
+"""Those that run only when they are asked for."""
 
 SMALL_ACTIONS = 1_000_000
 SMALL_CHECKPOINT_SECONDS = 2.0
@@ -69,6 +73,7 @@ class Sections:
     """How long these two last."""
     profiles: Path | None = None
     """Where to sample the workers' time to; None: not at all."""
+    shapes: Sequence[str] = tuple(SHAPES)
     is_right: bool = field(default=True, init=False)
 
     async def run(self, names: Sequence[str]) -> dict[str, Any]:
@@ -162,6 +167,11 @@ class Sections:
 
     async def _replay(self) -> ReplayFigures:
         return await measure_replay(self._small, self._stage("replay"))
+
+    async def _shapes(self) -> list[ShapeFigures]:
+        found = await measure_shapes(self._small, self.shapes, self._stage)
+        self._check(sum(one.differing_cells for one in found))
+        return found
 
     async def _looks(self) -> list[LookFigures]:
         self.say("looks: one experiment of 80 comparisons")

@@ -14,7 +14,8 @@ import click
 
 from rtexp.bench.profile import find_profiler
 from rtexp.bench.report import plain, table
-from rtexp.bench.sections import SECTIONS, SOAK, Sections
+from rtexp.bench.sections import ALONE, SECTIONS, Sections
+from rtexp.bench.shapes import SHAPES
 from rtexp.bench.workload import Workload
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("sections", nargs=-1, type=click.Choice([*SECTIONS, SOAK]))
+@click.argument("sections", nargs=-1, type=click.Choice([*SECTIONS, *ALONE]))
 @click.option("--actions", default=4_000_000, show_default=True, type=click.IntRange(10_000, 20_000_000))
 @click.option("--users", default=200_000, show_default=True, type=click.IntRange(100, 5_000_000))
 @click.option(
     "--rate", type=click.IntRange(100), help="Actions a second of freshness (10,000) and soak (5,000)."
 )
 @click.option("--seconds", type=click.FloatRange(1), help="How long freshness (60) and soak (720) take.")
+@click.option("--shape", multiple=True, type=click.Choice(tuple(SHAPES)), help="Only this one of `shapes`.")
 @click.option("--profile", is_flag=True, help="Also say where the CPU time of `cpu` goes, by stage.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option(
@@ -46,11 +48,14 @@ def bench(
     users: int,
     rate: int | None,
     seconds: float | None,
+    shape: tuple[str, ...],
     profile: bool,
     as_json: bool,
     directory: Path | None,
 ) -> None:
-    """Measure what an action costs, how soon it shows, and how fast a worker is back; all but soak by default.
+    """Measure what an action costs, how soon it shows, and how fast a worker is back.
+
+    By default all sections run but shapes, which sets skewed and grown input beside even input, and soak.
 
     Each section runs a pipeline of its own, with a broker of its own, and touches nothing of yours. Costs are CPU
     time from the processes themselves, beside a calibration loop: compare figures of one machine and one run.
@@ -73,6 +78,7 @@ def bench(
             rate,
             seconds,
             profiles=place / "profiles" if profile else None,
+            shapes=shape or tuple(SHAPES),
         )
         figures = plain(asyncio.run(measuring.run(sections or SECTIONS)))
     for line in [json.dumps(figures, indent=2)] if as_json else table(figures):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.oracle import cells as oracle
 
-from rtexp.bench.workload import EVENTS, GROUPS, START_MS, CellCounts, CellKey, Workload
+from rtexp.bench.workload import START_MS, THE_ONE, CellCounts, CellKey, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +21,32 @@ def raw(records: Iterator[tuple[int, bytes, bytes]]) -> list[oracle.RawRecord]:
     ]
 
 
-def test_the_cells_are_what_an_independent_recomputation_of_the_records_gives() -> None:
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param({}, id="even"),
+        pytest.param({"hot_user": 0.3, "cap_per_hour": 100}, id="one user above the cap"),
+        pytest.param({"hot_user": 0.3, "cap_per_hour": 0}, id="one user without a cap"),
+        pytest.param({"hot_user": 0.3, "repeats": True}, id="one user who repeats"),
+        pytest.param({"hot_experiment": 0.9}, id="one experiment"),
+        pytest.param({"triggers": 100}, id="one user with many triggers"),
+        pytest.param({"triggers": 100, "hot_user": 0.3, "hot_hours": 1}, id="who acts much for an hour"),
+        pytest.param({"events": 256, "groups": 3}, id="many events and groups"),
+    ],
+)
+def test_the_cells_are_what_an_independent_recomputation_of_the_records_gives(
+    shape: dict[str, Any],
+) -> None:
+    shaped = replace(SMALL, **shape)
     experiments = [
-        oracle.Experiment(name, GROUPS, tuple(oracle.Allocation(group, 50.0, START_MS) for group in GROUPS))
-        for name in SMALL.experiment_names()
+        oracle.Experiment(name, groups, tuple(oracle.Allocation(group, 30.0, START_MS) for group in groups))
+        for name, groups in shaped.definitions().items()
     ]
     found = oracle.recompute(
-        raw(SMALL.action_records()),
-        raw(SMALL.activation_records()),
+        raw(shaped.action_records()),
+        raw(shaped.activation_records()),
         experiments,
-        oracle.Rules(tracked=frozenset(EVENTS), cap_per_hour=1000),
+        oracle.Rules(tracked=frozenset(shaped.event_names), cap_per_hour=shaped.cap_per_hour),
     )
     assert not found.dead
     expected = {
@@ -38,7 +55,17 @@ def test_the_cells_are_what_an_independent_recomputation_of_the_records_gives() 
         )
         for (experiment, _, group, event, bucket), cell in found.cells.items()
     }
-    assert SMALL.cells() == expected
+    assert shaped.cells() == expected
+
+
+def test_a_share_of_actions_or_memberships_is_what_was_asked_for() -> None:
+    users, _, times, arrivals = replace(SMALL, hot_user=0.3, repeats=True).action_columns()
+    assert (users == THE_ONE).mean() == pytest.approx(0.3, abs=0.03)
+    repeated = Counter(zip(users.tolist(), times.tolist(), strict=True))
+    assert max(repeated.values()) > 3
+    assert (times <= arrivals).all()
+    _, groups, _ = replace(SMALL, hot_experiment=0.9).activations()
+    assert (groups < 2).mean() == pytest.approx(0.9, abs=0.03)
 
 
 def test_equal_arguments_give_equal_records_and_another_seed_gives_others() -> None:
@@ -63,7 +90,7 @@ def test_records_come_in_order_of_time_and_no_two_actions_are_alike() -> None:
     for records in (SMALL.action_records(), SMALL.activation_records()):
         times = [at_ms for at_ms, _, _ in records]
         assert times == sorted(times)
-    users, events, times_ms = SMALL.action_columns()
+    users, events, times_ms, _ = SMALL.action_columns()
     assert len(set(zip(users.tolist(), events.tolist(), times_ms.tolist(), strict=True))) == SMALL.actions
 
 
