@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import defaultdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -164,6 +170,135 @@ async def test_the_last_record_of_a_transactional_topic_is_found_behind_the_mark
         assert await observer.partials_ends() == {f"{topic}/0": 1, f"{topic}/1": 1}
         assert await observer.raw_ends() == {}
         assert await observer.ingested() == {}
+
+
+def configured(settings: Settings, directory: Path, *, lines: int, step_ms: int) -> tuple[list[str], Path]:
+    """Return how the command line begins, and a file of actions that lie ``step_ms`` apart."""
+    config = directory / "rtexp.toml"
+    config.write_text(as_toml(settings))
+    actions = directory / "actions.csv"
+    rows = "".join(f"u{n % 7},search,{START_MS + n * step_ms}\n" for n in range(lines))
+    actions.write_text(f"user_id,event,ts\n{rows}")
+    return ["--config", str(config)], actions
+
+
+async def make_raw_topics(settings: Settings, **config: str) -> None:
+    """Make them as somebody else has, with a configuration of their own."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(settings.kafka.brokers))
+    await admin.start()
+    names = (settings.actions.topic, settings.activations.topic)
+    their = {key.replace("_", "."): value for key, value in config.items()}
+    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=their) for name in names])
+    await admin.close()
+    await create_topics(settings)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        pytest.param(
+            {"retention_ms": str(7 * 86_400_000)},
+            r"keeps records for 7 days, but the oldest row is of 2015-01-05T00:00:00\+00:00: .* retention.ms=-1",
+            id="retention",
+        ),
+        pytest.param(
+            {"message_timestamp_type": "LogAppendTime"},
+            "message.timestamp.type=CreateTime",
+            id="times of its own",
+        ),
+    ],
+)
+async def test_topics_that_would_not_keep_the_rows_are_refused_before_anything_is_done(
+    settings: Settings, tmp_path: Path, config: dict[str, str], told: str
+) -> None:
+    await make_raw_topics(settings, **config)
+    start, actions = configured(settings, tmp_path, lines=10, step_ms=1)
+    experiments = tmp_path / "experiments.yaml"
+    experiments.write_text("experiments: nothing that could be loaded")
+    words = [*start, "replay", "--actions", str(actions), "--experiments", str(experiments)]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    assert isinstance(result.exception, UsageError)
+    assert re.search(told, str(result.exception))
+    assert result.stdout == ""
+    assert await read_all(settings, settings.actions.topic) == {}
+
+
+async def test_times_that_are_moved_to_now_are_kept_by_a_week_and_begin_now(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await make_raw_topics(settings, retention_ms=str(7 * 86_400_000))
+    start, actions = configured(settings, tmp_path, lines=5, step_ms=100)
+    before_ms = int(time.time() * 1000)
+    words = [*start, "replay", "--actions", str(actions), "--now", "--json"]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    assert (result.exit_code, json.loads(result.stdout)["sent"]) == (0, 5)
+    found = await read_all(settings, settings.actions.topic)
+    times = sorted(m.timestamp for messages in found.values() for m in messages if m.value)
+    assert before_ms <= times[0] <= int(time.time() * 1000)
+    assert [at_ms - times[0] for at_ms in times] == [0, 100, 200, 300, 400]
+    assert times == sorted(
+        json.loads(m.value)["ts"] for messages in found.values() for m in messages if m.value
+    )
+
+
+async def test_a_speed_is_times_real_time_and_marks_go_on_with_it(settings: Settings, tmp_path: Path) -> None:
+    await create_topics(settings)
+    start, actions = configured(settings, tmp_path, lines=7, step_ms=1000)
+    began = time.monotonic()
+    words = [*start, "replay", "--actions", str(actions), "--speed", "2"]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    assert result.exit_code == 0, result.output
+    assert time.monotonic() - began >= 3.0
+    for topic in (settings.actions.topic, settings.activations.topic):
+        for messages in (await read_all(settings, topic)).values():
+            marks = [int(m.headers[0][1]) for m in messages if m.value is None]
+            assert len(set(marks)) > 2
+            assert marks == sorted(marks)
+            assert marks[-1] == START_MS + 6000
+
+
+async def test_interrupted_it_says_what_was_sent_which_stands_there_with_a_marker_behind(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await create_topics(settings)
+    start, actions = configured(settings, tmp_path, lines=100_000, step_ms=10)
+    words = [
+        sys.executable,
+        "-m",
+        "rtexp",
+        *start,
+        "replay",
+        "--actions",
+        str(actions),
+        "--speed",
+        "1",
+        "--final",
+    ]
+    environ = os.environ | {"RTEXP_STORE__URL": f"sqlite:///{tmp_path}/x.db"}
+    await asyncio.to_thread(subprocess.run, [*words[:5], "db", "upgrade"], env=environ, check=True)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*words, env=environ, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(60):
+            while not await read_all(settings, settings.actions.topic):  # noqa: ASYNC110 - the topic alone tells
+                await asyncio.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, out) == (130, b"")
+    told = re.fullmatch(
+        r"interrupted: ([\d,]+) of 100,000 rows sent, .* up to (\S+); .*", err.decode().splitlines()[-1]
+    )
+    assert told, err
+    found = await read_all(settings, settings.actions.topic)
+    sent = int(told[1].replace(",", ""))
+    assert sum(m.value is not None for messages in found.values() for m in messages) == sent
+    newest_ms = START_MS + (sent - 1) * 10
+    assert datetime.fromisoformat(told[2]).timestamp() * 1000 == newest_ms
+    for messages in found.values():
+        assert messages[-1].headers == (("rtexp-watermark", b"%d" % newest_ms),)  # nothing is closed
 
 
 def test_the_command_sends_files_and_reports_what_it_refused(settings: Settings, tmp_path: Path) -> None:
