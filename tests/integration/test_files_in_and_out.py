@@ -76,6 +76,12 @@ class CommandLine:
         assert code == 0, err
         return json.loads(out)
 
+    async def text(self, *words: str) -> str:
+        """Return what a command prints for people."""
+        code, out, err = await self(*words)
+        assert code == 0, err
+        return out
+
 
 @pytest.fixture
 def pipeline(tmp_path: Path, broker: str) -> Iterator[Pipeline]:
@@ -225,11 +231,23 @@ async def test_files_of_every_kind_become_the_cells_of_the_oracle_and_leave_as_f
         closing_ms(last_ms, period_ends_ms(experiments), grace_ms=3_600_000, join_delay_ms=10_000)
     }
 
-    assert (await rtexp.json("wait"))["held_actions"] == 0
+    waited = await rtexp.json("wait")
+    assert (waited["held_actions"], waited["seconds"] > 0) == (0, True)
+    assert (await rtexp.text("wait")).startswith("counted and published after")
     compared = await compare(settings)
     assert not compared.differing, compared
     assert compared.cells > 500
     assert [letter.reason for letter in await pipeline.dead_letters()] == ["empty-field"]
+
+    # What the workers say of it.
+    workers = {said["worker"]: said for said in (await rtexp.json("tables"))["workers"]}
+    partitions = [found for said in workers.values() for found in said["partitions"]]
+    assert sum(found["entries"] for found in partitions if found["table"] == "users") > 100
+    assert sorted(found["partition"] for found in partitions if found["table"] == "users") == [0, 1, 2]
+    assert "complete to" in (await rtexp.text("tables"))
+    user = next(row.user for row in rows if isinstance(row.told, Activation))
+    assert (await rtexp.json("tables", "get", "users", user))["key"] == user
+    assert f"users / {user}, partition" in (await rtexp.text("tables", "get", "users", user))
 
     # Out again.
     code, _, err = await rtexp(

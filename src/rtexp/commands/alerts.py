@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ def test(context: Context, *, name: str | None, as_json: bool) -> None:
     Example: rtexp alerts test --target ops
     """
     targets = _some_targets(context.settings, name)
+    # A target may be the log, and what answered stands alone on standard output.
+    Setup(context.settings.log, secrets_of(context.settings, os.environ)).begin(sys.stderr)
     outcomes = asyncio.run(_test(context.settings, targets))
     told = [(target, isinstance(outcome, Delivered), _told(outcome)) for target, outcome in outcomes]
     if as_json:

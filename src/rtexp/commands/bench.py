@@ -24,8 +24,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("sections", nargs=-1, type=click.Choice([*SECTIONS, *ALONE]))
-@click.option("--actions", default=4_000_000, show_default=True, type=click.IntRange(10_000, 20_000_000))
-@click.option("--users", default=200_000, show_default=True, type=click.IntRange(100, 5_000_000))
+@click.option(
+    "--actions",
+    default=4_000_000,
+    show_default=True,
+    type=click.IntRange(10_000, 20_000_000),
+    help="How many are counted.",
+)
+@click.option(
+    "--users",
+    default=200_000,
+    show_default=True,
+    type=click.IntRange(100, 5_000_000),
+    help="How many act, and are triggered before.",
+)
 @click.option(
     "--rate", type=click.IntRange(100), help="Actions a second of freshness (10,000) and soak (5,000)."
 )

@@ -32,7 +32,11 @@ METHODS: tuple[Method, ...] = ("obf", "pocock", "bonferroni", "confidence-sequen
 @click.option("--alpha", type=_SHARE, default=0.05, show_default=True, help="Of one comparison.")
 @click.option("--looks", type=click.IntRange(1, 1000), default=72, show_default=True, help="In a period.")
 @click.option(
-    "--metric", type=click.Choice([str(m) for m in Metric]), default="propensity", show_default=True
+    "--metric",
+    type=click.Choice([str(m) for m in Metric]),
+    default="propensity",
+    show_default=True,
+    help="What is compared.",
 )
 @click.option(
     "--rate",
@@ -59,7 +63,9 @@ METHODS: tuple[Method, ...] = ("obf", "pocock", "bonferroni", "confidence-sequen
 @click.option(
     "--runs", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="Of each kind."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, other users."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def simulate(
     *,

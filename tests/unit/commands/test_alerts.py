@@ -67,8 +67,8 @@ def test_a_test_message_says_what_answered(tmp_path: Path, rtexp: CommandLine) -
         taker.script = [(403, {})]
         ended = rtexp("alerts", "test", "--json")
         assert ended.code == 1
-        assert ended.err == "rtexp: no test message got to ops\n"
-        answers = json.loads(ended.out.splitlines()[-1])
+        assert ended.err.splitlines()[-1] == "rtexp: no test message got to ops"
+        answers = json.loads(ended.out)
         assert [(a["target"], a["delivered"], a["answer"]) for a in answers] == [
             ("ops", False, "HTTP 403"),
             ("here", True, "written"),
