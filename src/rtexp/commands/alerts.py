@@ -76,7 +76,8 @@ def test(context: Context, *, name: str | None, as_json: bool) -> None:
     """
     targets = _some_targets(context.settings, name)
     # A target may be the log, and what answered stands alone on standard output.
-    Setup(context.settings.log, secrets_of(context.settings, os.environ)).begin(sys.stderr)
+    logs = context.settings.log.model_copy(update={"level": "warning"})
+    Setup(logs, secrets_of(context.settings, os.environ)).begin(sys.stderr)
     outcomes = asyncio.run(_test(context.settings, targets))
     told = [(target, isinstance(outcome, Delivered), _told(outcome)) for target, outcome in outcomes]
     if as_json:
