@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka mariadb chromium demo test check lint types imports unit properties integration browser \
-	fault-run servers faults bench bench-peers soak simulate screenshots format lock clean
+	fault-run servers faults bench bench-peers soak simulate screenshots docs format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,9 @@ simulate: venv ## Simulate what the statistics promise, and write docs/simulatio
 
 screenshots: venv chromium ## Open the pages over samples, and write docs/images/*.png
 	@$(BIN)/python -m tests.browser.screenshots
+
+docs: venv ## Write the pages that are made from the code: docs/commands.md, configuration.md, metrics.md
+	@$(BIN)/python -m tests.documents
 
 format: venv ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -101,6 +101,17 @@ async def test_workers_answer_for_each_other_and_say_when_they_are_ready(pipelin
     cells = CLIENT.entry(at["ingest-1"], "buckets", {"key": "exp"})
     assert [period["period_start_ms"] for period in cells["periods"]] == [START_MS]
 
+    # The command line shows the same, in one form or the other.
+    shown = json.loads(await pipeline.command("tables", "--json"))
+    assert shown["silent"] == []
+    assert sorted(
+        (said["worker"], len(said["partitions"])) for said in shown["workers"] if said["job"] == "aggregate"
+    ) == (sorted((worker_name(pipeline.workers[name].datadir), len(found)) for name, found in shared.items()))
+    lines = (await pipeline.command("tables")).splitlines()
+    assert sorted(line.split()[1] for line in lines if line.startswith("users ")) == ["0", "1", "2", "3"]
+    assert json.loads(await pipeline.command("tables", "get", "users", USERS[0], "--json"))["key"] == USERS[0]
+    assert "search 20" in await pipeline.command("tables", "get", "users", USERS[0])
+
     # Nothing of Faust's own is served.
     for path in ("/table/", "/router/", "/graph/", "/stats/", "/metrics/"):
         with pytest.raises(HTTPError, match="404"):

@@ -80,20 +80,27 @@ class Target(BaseModel):
     name: Annotated[str, AfterValidator(_target_name)]
     """How far it is, is kept under this name: another one begins at the newest alert."""
     kind: Literal["slack", "webhook", "email", "log"]
+    """What it is."""
     url_file: Path | None = None
     """Holds the address to post to, which is a secret; read at each attempt."""
     host: Annotated[str, AfterValidator(_host)] = ""
+    """Of the mail server."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """0: 587 with starttls, 465 with tls, 25 with none."""
     security: Literal["starttls", "tls", "none"] = "starttls"
+    """How mail is sent: on a connection that turns to TLS, on one that begins with it, or without."""
     username: str = ""
+    """Of a login to the mail server."""
     password_file: Path | None = None
     """Read at each attempt."""
     ca_file: Path | None = None
+    """Certificates (PEM) that the server's own is checked with; none: those of the system."""
     sender: Annotated[str, AfterValidator(_address)] | None = None
+    """The address that mails come from."""
     recipients: Annotated[
         tuple[Annotated[str, AfterValidator(_address)], ...], Field(max_length=MAX_RECIPIENTS)
     ] = ()
+    """The addresses that mails go to."""
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Target:
@@ -126,11 +133,13 @@ class AlertSettings(BaseModel):
     targets: Annotated[
         tuple[Target, ...], Field(max_length=MAX_TARGETS), AfterValidator(_distinct_targets)
     ] = ()
+    """Written as tables ``[[alerts.targets]]``, whose keys stand below."""
     quiet: Annotated[str, AfterValidator(_quiet)] = ""
     """Two times of the day, such as 22:00-07:00: what comes between is sent afterwards."""
     quiet_passes: Literal["nothing", "critical"] = "critical"
     """What is sent within quiet hours all the same."""
     time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    """Of the quiet hours, such as Europe/Berlin."""
     minimum_age_hours: Annotated[float, Field(ge=0, le=24 * 28)] = 0.0
     """Alerts of a period that is younger wait."""
     minimum_users: Annotated[int, Field(ge=0)] = 0

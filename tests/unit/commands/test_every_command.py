@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from click.testing import CliRunner
+from tests.documents.commands import walk
 from tests.logging_state import logging_as_before
 from tests.look_samples import START, WORKED, plan
 from tests.unit.commands.command_line import CommandLine
@@ -37,8 +38,6 @@ ROOT = Path(__file__).parents[3]
 NO_WORKERS = "no worker has spoken within the last minute"
 NO_KAFKA = "no Kafka answers at 127.0.0.1:1"
 UPS = "tests/integration/test_up.py"
-FILES = "tests/integration/test_files_in_and_out.py"
-FILES_TEST = "test_files_of_every_kind_become_the_cells_of_the_oracle_and_leave_as_files_again"
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,21 @@ class Entry:
     failure: Fails
 
 
+FILES = Elsewhere(
+    "tests/integration/test_files_in_and_out.py",
+    "test_files_of_every_kind_become_the_cells_of_the_oracle_and_leave_as_files_again",
+)
+STATE = Elsewhere(
+    "tests/integration/test_state_of_workers.py",
+    "test_workers_answer_for_each_other_and_say_when_they_are_ready",
+)
+DEMO = Elsewhere("tests/integration/test_demo.py", "test_a_demo_of_some_seconds_finds_no_cell_that_differs")
+BENCH = Elsewhere(
+    "tests/integration/test_bench.py", "test_an_action_has_a_cost_in_each_job_and_all_cells_are_right"
+)
+UNDELIVERED = Elsewhere(
+    "tests/integration/test_alerts.py", "test_what_a_receiver_refuses_is_listed_and_the_next_one_comes"
+)
 LOGS = Without(
     'it runs until it is stopped, and what it writes is its log: [log] format = "json" makes that JSON'
 )
@@ -95,11 +109,11 @@ ENTRIES = {
         Fails("", 2, "a token", OPEN),
     ),
     "demo": Entry(
-        Elsewhere("tests/integration/test_demo.py", "test_a_demo_of_some_seconds_finds_no_cell_that_differs"),
-        Elsewhere("tests/integration/test_demo.py", "test_a_demo_of_some_seconds_finds_no_cell_that_differs"),
+        DEMO,
+        DEMO,
         Fails("--directory .", 2, "no demo's"),
     ),
-    "topics create": Entry(Elsewhere(FILES, FILES_TEST), Elsewhere(FILES, FILES_TEST), Fails("", 1, NO_KAFKA)),
+    "topics create": Entry(FILES, FILES, Fails("", 1, NO_KAFKA)),
     "db upgrade": Entry(
         Here(told="is at revision"),
         Here(),
@@ -121,10 +135,8 @@ ENTRIES = {
         LOGS,
         Fails("", 2, "a token", OPEN),
     ),
-    "tables": Entry(Elsewhere(FILES, FILES_TEST), Elsewhere(FILES, FILES_TEST), Fails("", 1, NO_WORKERS)),
-    "tables get": Entry(
-        Elsewhere(FILES, FILES_TEST), Elsewhere(FILES, FILES_TEST), Fails("users u1", 1, NO_WORKERS)
-    ),
+    "tables": Entry(STATE, STATE, Fails("", 1, NO_WORKERS)),
+    "tables get": Entry(STATE, STATE, Fails("users u1", 1, NO_WORKERS)),
     "alerts run": Entry(
         Elsewhere(
             "tests/integration/test_alerts.py",
@@ -137,20 +149,14 @@ ENTRIES = {
         Here(told="here (log): delivered"), Here(), Fails("--target there", 2, "there is no target there")
     ),
     "alerts list": Entry(
-        Elsewhere(
-            "tests/integration/test_alerts.py",
-            "test_what_a_receiver_refuses_is_listed_and_the_next_one_comes",
-        ),
-        Elsewhere(
-            "tests/integration/test_alerts.py",
-            "test_what_a_receiver_refuses_is_listed_and_the_next_one_comes",
-        ),
+        UNDELIVERED,
+        UNDELIVERED,
         Fails("", 1, "Kafka at 127.0.0.1:1 doesn't answer"),
     ),
     "replay": Entry(
-        Elsewhere(FILES, FILES_TEST), Elsewhere(FILES, FILES_TEST), Fails("", 2, "nothing to send")
+        FILES, FILES, Fails("", 2, "nothing to send")
     ),
-    "wait": Entry(Elsewhere(FILES, FILES_TEST), Elsewhere(FILES, FILES_TEST), Fails("", 1, NO_KAFKA)),
+    "wait": Entry(FILES, FILES, Fails("", 1, NO_KAFKA)),
     "power": Entry(
         Here("--rate 0.1 --lift 0.1", "users per group"),
         Here("--rate 0.1 --users 5000"),
@@ -163,8 +169,8 @@ ENTRIES = {
     ),
     "audit": Entry(Here("feed", "looks agree"), Here("feed"), Fails("fed", 2, "there is no experiment `fed`")),
     "bench": Entry(
-        Elsewhere("tests/integration/test_bench.py", "test_an_action_has_a_cost_in_each_job_and_all_cells_are_right"),
-        Elsewhere("tests/integration/test_bench.py", "test_an_action_has_a_cost_in_each_job_and_all_cells_are_right"),
+        BENCH,
+        BENCH,
         Fails("", 2, "there is no Java", {"PATH": "/nowhere", "JAVA_HOME": "/nowhere"}),
     ),
     "export cells": Entry(
@@ -179,18 +185,6 @@ ENTRIES = {
 
 
 # --- The commands that there are
-
-
-def walk(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Yield all groups and commands below, by what one types."""
-    if words:
-        yield " ".join(words), command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from walk(found, (*words, name))
 
 
 ALL = dict(walk(cli))
