@@ -47,7 +47,7 @@ async def raw_topics(settings: Settings) -> dict[str, RawTopic]:
         limits = await _max_bytes(client, names)
         watermarks = await _watermarks_ms(client, f"{kafka.prefix}-ingest", names)
     except (KafkaError, TimeoutError) as exc:
-        raise unreachable(kafka, exc, doing="looking at the raw topics") from exc
+        raise await unreachable(kafka, exc, doing="looking at the raw topics") from exc
     finally:
         await client.close()
     return {name: RawTopic(known[name], limits[name], watermarks[name]) for name in names}

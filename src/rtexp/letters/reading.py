@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ from rtexp.records.letters import Letter, Origin, Replayed, decode_letter, decod
 from rtexp.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from rtexp.settings import KafkaSettings
 
@@ -93,7 +93,7 @@ class LetterReader:
         return None
 
     async def _stretch(self, tps: Sequence[TopicPartition], since_ms: int | None = None) -> Stretch:
-        with _answers(self._kafka):
+        async with _answers(self._kafka):
             starts = await self._consumer.beginning_offsets(tps)
             ends = await self._consumer.end_offsets(tps)
             if since_ms is not None:
@@ -108,7 +108,7 @@ class LetterReader:
             # Nor may anything be assigned then: a client that is stopped before it has turned to what was assigned
             # last never stops (aiokafka 0.14: its fetcher takes the cancellation for that of a fetch).
             return
-        with _answers(self._kafka):
+        async with _answers(self._kafka):
             self._consumer.assign(list(unread))
             for tp in unread:
                 self._consumer.seek(tp, stretch.starts[tp])
@@ -127,7 +127,7 @@ class LetterReader:
     async def _next_records(self, tp: TopicPartition, end: int) -> list[Any]:
         """Return the next records below ``end``; nothing when there is none."""
         give_up = monotonic() + STALLED_SECONDS
-        with _answers(self._kafka):
+        async with _answers(self._kafka):
             while (at := await self._consumer.position(tp)) < end:
                 found = await self._consumer.getmany(tp, timeout_ms=1_000, max_records=AT_ONCE)
                 if records := [record for record in found.get(tp, ()) if record.offset < end]:
@@ -141,12 +141,12 @@ def _place(record: Any) -> tuple[str, int, int]:
     return Origin.read((record.key or b"").decode("utf-8", "replace")) or ("", 0, 0)
 
 
-@contextmanager
-def _answers(kafka: KafkaSettings) -> Iterator[None]:
+@asynccontextmanager
+async def _answers(kafka: KafkaSettings) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, TimeoutError) as exc:
-        raise unreachable(kafka, exc, doing="reading dead letters") from exc
+        raise await unreachable(kafka, exc, doing="reading dead letters") from exc
 
 
 async def _topics(kafka: KafkaSettings) -> dict[str, int]:
@@ -177,7 +177,7 @@ async def letter_reader(kafka: KafkaSettings) -> AsyncIterator[LetterReader]:
         **client_options(kafka),
     )
     try:
-        with _answers(kafka):
+        async with _answers(kafka):
             topics = await _topics(kafka)
             await consumer.start()
         yield LetterReader(kafka, consumer, topics)

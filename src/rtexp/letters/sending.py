@@ -108,7 +108,7 @@ async def letter_sender(
             async with asyncio.timeout(2 * TRANSACTION_SECONDS):  # the client itself would try for ever
                 await producer.start()
         except KafkaError as exc:
-            raise unreachable(kafka, exc, doing="beginning transactions") from exc
+            raise await unreachable(kafka, exc, doing="beginning transactions") from exc
         except TimeoutError as exc:
             raise FatalError(
                 f"no transactions could be had as {id_}: may this user write with that transactional id, and are "

@@ -60,7 +60,7 @@ async def kafka(
     try:
         nodes = await _nodes(settings.kafka)
     except (KafkaError, OSError, TimeoutError) as error:
-        return [Finding("kafka", "fail", str(unreachable(settings.kafka, error, doing="connecting")))]
+        return [Finding("kafka", "fail", str(await unreachable(settings.kafka, error, doing="connecting")))]
     found = [Finding("kafka", "ok", f"answers at {', '.join(settings.kafka.brokers)}; brokers: {len(nodes)}")]
     faults = await asyncio.gather(*map(_connect, nodes))
     listeners = judge_listeners(settings.kafka.brokers, dict(zip(nodes, faults, strict=True)))
@@ -74,10 +74,8 @@ async def kafka(
         async with asyncio.timeout(ASK_SECONDS), _admin(settings.kafka) as admin:
             return found + await _ask(admin, settings, nodes, now_ms)
     except (KafkaError, OSError, TimeoutError) as error:
-        return [
-            *found,
-            Finding("topics", "fail", str(unreachable(settings.kafka, error, doing="describing topics"))),
-        ]
+        fault = await unreachable(settings.kafka, error, doing="describing topics")
+        return [*found, Finding("topics", "fail", str(fault))]
 
 
 def judge_listeners(bootstrap: Iterable[str], faults: Mapping[Node, str]) -> list[Finding]:
@@ -87,7 +85,7 @@ def judge_listeners(bootstrap: Iterable[str], faults: Mapping[Node, str]) -> lis
             "listeners",
             "fail",
             f"{node} can't be reached from here ({fault}), although [kafka] brokers can. Clients are sent to the "
-            "address that a broker gives as its own: set its advertised.listeners to one that leads there from this machine",
+            "address that a broker gives as its own: set its advertised.listeners to one that leads there from here",
         )
         for node, fault in faults.items()
         if fault
