@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -72,6 +74,15 @@ def ready(url: str) -> tuple[int, dict[str, Any]]:
             return answer.code, json.load(answer)
 
 
+def faults_of(pipeline: Pipeline) -> tuple[int, list[str]]:
+    """What `rtexp check` says of a pipeline that runs, other than that all is well."""
+    environ = pipeline.workers["results-1"].environ | {"RTEXP_WEB__PORT": "0", "RTEXP_WEB__WORKER_PORT": "0"}
+    command = [sys.executable, "-c", "from rtexp.cli import main; main()", "check", "--wait", "60"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=False)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith((" ", "ok "))]
+    return done.returncode, [*lines, *done.stderr.splitlines()]
+
+
 async def test_workers_answer_for_each_other_and_say_when_they_are_ready(pipeline: Pipeline) -> None:
     await pipeline.begin([experiment("exp", START_MS)])
     await pipeline.send([activation(user, "exp", START_MS + 1) for user in USERS])
@@ -81,6 +92,7 @@ async def test_workers_answer_for_each_other_and_say_when_they_are_ready(pipelin
     shared = await pipeline.shared("aggregate-1", "aggregate-2")
     at = await known_urls(pipeline)
     assert {ready(url)[0] for url in at.values()} == {200}
+    assert await asyncio.to_thread(faults_of, pipeline) == (0, [])
 
     # Any user from any worker, whichever has it.
     for user in USERS[:6]:

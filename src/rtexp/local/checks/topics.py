@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 SHORT_MS = 24 * HOUR_MS
 """Of retention: an outage over a night must fit."""
+LONG_MS = 10 * 365 * 24 * HOUR_MS
+"""So far from now may lie what is replayed, and the markers that close a history."""
+_TIME_LIMITS = {"message.timestamp.before.max.ms": "before", "message.timestamp.after.max.ms": "ahead of"}
+_FOREVER_MS = 2**63 - 1
 RECORD_BYTES = 1_000_000
 """Pages and messages are cut to less than Kafka's default limit."""
 TRANSACTIONS = "__transaction_state"
@@ -123,6 +127,12 @@ def _raw(topic: Topic, found: Found, settings: Settings) -> Iterator[Finding]:
             f'{name} gives records the broker\'s time, but clock = "records" goes by their own: '
             f"{_set('message.timestamp.type', 'CreateTime')}"
         )
+    for key, which in _TIME_LIMITS.items():
+        if (most_ms := _number(found.config, key, LONG_MS)) < LONG_MS:
+            yield _warn(
+                f"{name} refuses records more than {_duration(most_ms)} {which} the broker's clock, as those of a "
+                f"replay may be: {_set(key, _FOREVER_MS)}"
+            )
 
 
 def _replicas(name: str, found: Found, wanted: int) -> Iterator[Finding]:
