@@ -17,9 +17,12 @@ from rtexp.settings import Settings
 DOCUMENTED = [
     ["up"],
     ["demo"],
+    ["check"],
     ["topics", "create"],
     ["db", "upgrade"],
     ["experiments", "load"],
+    ["experiments", "list"],
+    ["experiments", "show"],
     ["replay"],
     ["wait"],
     ["audit"],

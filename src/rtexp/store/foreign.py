@@ -17,7 +17,7 @@ from rtexp.store.urls import masked
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
     from rtexp.settings import Settings
 
@@ -81,23 +81,18 @@ def run_query(engine: Engine, query: str) -> Yield:
         with engine.connect().execution_options(no_parameters=True) as connection:  # a % is a %
             result = connection.exec_driver_sql(query.rstrip().rstrip(";"))
             if not result.returns_rows:
-                raise _failed(_place(engine), "it yields no rows: expected a SELECT")
+                raise _failed(engine, "it yields no rows: expected a SELECT")
             columns = list(result.keys())
             rows = [tuple(row) for row in result.fetchmany(MOST_ROWS + 1)]
     except exc.DBAPIError as error:
         number, text = mysql.told(error)
-        raise _failed(_place(engine), text + _HINTS.get(number, "")) from error
+        raise _failed(engine, text + _HINTS.get(number, "")) from error
+    except (exc.SQLAlchemyError, ValueError, OverflowError) as error:  # such as text in no known encoding
+        raise _failed(engine, str(error)) from error
     if len(rows) > MOST_ROWS:
-        raise _failed(
-            _place(engine), f"it yields more than {MOST_ROWS:,} rows: leave out experiments of long ago"
-        )
+        raise _failed(engine, f"it yields more than {MOST_ROWS:,} rows: leave out experiments of long ago")
     return Yield(columns, rows)
 
 
-def _failed(place: str, what: str) -> QueryFailed:
-    return QueryFailed(f"[metadata] query failed in {place}: {what}")
-
-
-def _place(engine: Engine) -> str:
-    url: URL = engine.url
-    return masked(url) if url.database else "its SQLite file"
+def _failed(engine: Engine, what: str) -> QueryFailed:
+    return QueryFailed(f"[metadata] query failed in {masked(engine.url)}: {what}")

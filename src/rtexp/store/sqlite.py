@@ -40,7 +40,7 @@ def make_reading(url: URL, *, busy_seconds: float, seconds: float) -> Engine:
         connection.set_progress_handler(lambda: time.monotonic() > until, 100_000)
         return connection
 
-    return create_engine("sqlite://", creator=connect, hide_parameters=True, poolclass=NullPool)
+    return create_engine(url, creator=connect, hide_parameters=True, poolclass=NullPool)
 
 
 def _make_directory(url: URL) -> None:

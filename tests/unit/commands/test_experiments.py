@@ -325,7 +325,8 @@ def test_the_list_says_that_a_query_fails_and_what_is_known_all_the_same(
     monkeypatch.setenv("RTEXP_METADATA__QUERY", "SELECT * FROM gone")
     ended = rtexp("experiments", "list")
     assert (ended.code, len(ended.out.splitlines())) == (1, 2)
-    assert ended.err == "rtexp: [metadata] query failed in its SQLite file: no such table: gone\n"
+    place = f"sqlite:///{rtexp.database}"
+    assert ended.err == f"rtexp: [metadata] query failed in {place}: no such table: gone\n"
     assert json.loads(rtexp("experiments", "list", "--json").out)["query_error"]
 
 
