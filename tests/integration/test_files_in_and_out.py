@@ -198,6 +198,8 @@ async def test_files_of_every_kind_become_the_cells_of_the_oracle_and_leave_as_f
     assert all(topic["made"] for topic in made)
     assert (await rtexp.json("db", "upgrade"))["before"] is None
     pipeline.start()
+    checked = await rtexp.json("check", "--wait", "100")
+    assert [f"{f['check']}: {f['text']}" for f in checked["findings"] if f["level"] == "fail"] == []
     report = await rtexp.json(
         "replay", "--experiments", str(tmp_path / "experiments.yaml"), *arguments,
         "--columns", "user=who.id,time=when", "--arrival", "arrived", "--final",
@@ -231,6 +233,8 @@ async def test_files_of_every_kind_become_the_cells_of_the_oracle_and_leave_as_f
         closing_ms(last_ms, period_ends_ms(experiments), grace_ms=3_600_000, join_delay_ms=10_000)
     }
 
+    listed = (await rtexp.json("experiments", "list"))["experiments"]
+    assert {found["name"] for found in listed} == {each.name for each in experiments}
     waited = await rtexp.json("wait")
     assert (waited["held_actions"], waited["seconds"] > 0) == (0, True)
     assert (await rtexp.text("wait")).startswith("counted and published after")

@@ -131,7 +131,7 @@ def test_alerts_under_up_say_whether_they_are_well_at_another_port_where_theirs_
 
 def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None:
     up.until("running; Ctrl-C stops")
-    assert any("topics: 14, of which 14 are new" in line for line in up.lines)
+    assert any("topics: 15, of which 15 are new" in line for line in up.lines)
     assert (up.directory / "data" / "rtexp.db").exists()
 
     # The pages are there, and say where.
@@ -171,7 +171,7 @@ def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None
     # What it left is no obstacle, and what it made is still there.
     up.again()
     up.until("running; Ctrl-C stops")
-    assert any("topics: 14, of which 0 are new" in line for line in up.lines)
+    assert any("topics: 15, of which 0 are new" in line for line in up.lines)
     assert len(up.broker_pids()) == 1
     assert up.end(signal.SIGINT) == 0
     assert (up.told[-1]["process"], up.told[-1]["event"]) == ("rtexp", "stopped")
