@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest
 from tests.brokers import PrivateBroker
 from tests.certificates import Authority
 
@@ -13,7 +16,7 @@ from rtexp.local.broker_files import BrokerFiles, free_port
 from rtexp.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -29,7 +32,21 @@ LISTENERS = {
     "ASTRAY": "SSL",
 }
 """By name, beside the plain one that the broker itself uses. The last three have certificates that are wrong."""
+KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
+PATTERNS = {"literal": 3, "prefixed": 4}
+OPERATIONS = {"read": 3, "write": 4, "create": 5, "delete": 6, "describe": 8, "describe configs": 10}
+ALLOW = 3
+"""Kafka's numbers of what rights are about."""
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+class Right(NamedTuple):
+    """One operation that a user may do on what has this name, or a name that begins so."""
+
+    kind: str
+    name: str
+    pattern: str
+    operation: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,9 @@ class SecureFiles(BrokerFiles):
             "advertised.listeners": f"{plain['advertised.listeners']},{','.join(advertised.values())}",
             "listener.security.protocol.map": f"{plain['listener.security.protocol.map']},{protocols}",
             "inter.broker.listener.name": "PLAINTEXT",
+            # Who comes without a login may do all, who comes with one what `grant` says.
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
             "ssl.keystore.type": "PEM",
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(self.authority),
@@ -101,6 +121,29 @@ class SecureBroker(PrivateBroker):
             },
             authority=self.authority.cert,
         )
+
+    def grant(self, rights: Iterable[Right]) -> None:
+        """Let the user with the login do this, and nothing else."""
+        asyncio.run(self._grant(rights))
+
+    async def _grant(self, rights: Iterable[Right]) -> None:
+        client = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        await client.start()
+        try:
+            for kind, name, pattern, operation in rights:
+                what = (
+                    KINDS[kind],
+                    name,
+                    PATTERNS[pattern],
+                    f"User:{USER}",
+                    "*",
+                    OPERATIONS[operation],
+                    ALLOW,
+                )
+                answer = await client._send_to_controller(CreateAclsRequest(*what))
+                assert [code for code, _ in answer.creation_responses] == [0], answer
+        finally:
+            await client.close()
 
     def settings(self, listener: str = "LOGIN", mechanism: str = "SCRAM-SHA-512") -> KafkaSettings:
         protocol = LISTENERS[listener]

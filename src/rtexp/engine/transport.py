@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
+    GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
     UnsupportedCodecError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
 
 from rtexp.engine.api import Commit, TopicPartition
 from rtexp.engine.failstop import die
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from rtexp.engine.dispatch import Dispatcher
 
 IDLE_SECONDS = 0.05
+WATCH_SECONDS = 1.0
 LISTS_AT_ONCE = 4
 """Lists of records taken from the client in one call: most often one a partition."""
 FETCH_WAIT_MS = 500
@@ -140,6 +144,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         with self._ensure_consumer()._subscription.fetch_context():  # noqa: SLF001 - as a fetch would
             pass
 
+    async def check_group(self) -> None:
+        """Raise the KafkaError that keeps the client from its group, if there is one."""
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        consumer = self._consumer
+        if consumer is not None and consumer._coordinator is not None:  # noqa: SLF001
+            consumer._coordinator.check_errors()  # noqa: SLF001 - it holds errors until somebody asks
+
     async def offsets(self, tps: Iterable[TopicPartition]) -> Offsets:
         """Ask the broker for the bounds of partitions."""
         return await self.call_thread(self._offsets, [_kafka(tp) for tp in tps])  # type: ignore[no-any-return]
@@ -221,6 +234,22 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:  # noqa: ARG002 - Faust's signature
         return True  # positions are the marker's business
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _watch_group(self) -> None:
+        """End the worker by what keeps it from its group: it asks for records only once it has partitions."""
+        while not self.should_stop:
+            await self.sleep(WATCH_SECONDS)
+            await self._check_group()
+
+    async def _check_group(self) -> None:
+        try:
+            await self.thread.check_group()
+        except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as exc:
+            die(f"Kafka doesn't let this user read ({exc!r}): grant it READ on that group or these topics")
+        except KafkaError as exc:
+            if not self.should_stop:
+                die("the consumer group can't be joined", exc)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - Faust's signature
         """Fetch, and hand everything to the dispatcher; yields nothing."""

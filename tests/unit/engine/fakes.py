@@ -210,10 +210,15 @@ class FakeThread(_Thread):
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     stays: int = 0
+    group_error: Exception | None = None
     on_seek: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.may_answer.set()
+
+    async def check_group(self) -> None:
+        if self.group_error is not None:
+            raise self.group_error
 
     async def offsets(self, tps: Iterable[TopicPartition]) -> Offsets:
         self.asked.set()

@@ -71,6 +71,7 @@ READ_AGAIN = {
     f"{_RESULT}.check_assignment": "drops records of an earlier assignment or position",
     f"{_RESULT}.getall": "moves the position together with handing out records",
     f"{_COORDINATOR}.fetch_committed_offsets": "called by us: consumer.committed() drops the metadata",
+    f"{_COORDINATOR}.check_errors": "called by us: raises what the client waits for somebody to take",
     f"{_COORDINATOR}._on_join_prepare": "rejoining waits for our on_partitions_revoked",
     f"{_SUBSCRIPTION}.seek": "what our seeks end in",
     f"{_SUBSCRIPTION}.fetcher_idle_time": "a client that fetches nothing for too long leaves the group",

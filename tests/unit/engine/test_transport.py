@@ -9,9 +9,11 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
     UnsupportedCodecError,
 )
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -202,7 +204,7 @@ async def test_a_partition_of_the_next_assignment_that_nobody_sought_is_no_error
         pytest.param(KafkaError("no"), "fetching failed", id="a client error"),
         pytest.param(
             UnsupportedCodecError("Libraries for lz4 compression codec not found"),
-            r"can't be unpacked \(Libraries for lz4 .*\): install cramjam",
+            r"can't be unpacked \(.*Libraries for lz4 .*\): install cramjam",
             id="a codec that isn't there",
         ),
         pytest.param(ValueError("no"), "handling fetched records failed", id="a bug"),
@@ -211,6 +213,22 @@ async def test_a_partition_of_the_next_assignment_that_nobody_sought_is_no_error
 async def test_whatever_goes_wrong_in_fetching_ends_the_worker(error: Exception, said: str) -> None:
     with pytest.raises(Died, match=said):
         await Consumer(failing(error)).fetch()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GroupAuthorizationFailedError("rtexp-ingest"), "let this user read .*rtexp-ingest.*: grant it READ"),
+        (TopicAuthorizationFailedError({"actions"}), "let this user read .*actions.*: grant it READ"),
+        (KafkaError("no"), "the consumer group can't be joined"),
+    ],
+    ids=["the group is refused", "a topic is refused", "anything else"],
+)
+async def test_whatever_keeps_a_worker_from_its_group_ends_it(error: KafkaError, said: str) -> None:
+    consumer = Consumer(lambda _: NOTHING)
+    consumer.thread.group_error = error
+    with pytest.raises(Died, match=said):
+        await consumer._check_group()
 
 
 async def test_an_error_of_the_client_while_stopping_is_expected() -> None:
