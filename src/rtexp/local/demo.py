@@ -6,12 +6,18 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rtexp.errors import StoreUnavailable
 from rtexp.local.broker import answers
-from rtexp.local.demo_home import delete_topics, demo_environ, demo_settings, make_home, write_config
+from rtexp.local.demo_home import (
+    delete_topics,
+    demo_broker,
+    demo_environ,
+    demo_settings,
+    make_home,
+    write_config,
+)
 from rtexp.local.demo_states import DECIDING, expected_states, read_states
 from rtexp.local.demo_verdict import compare
 from rtexp.local.demo_view import Scene, read_newest_states, read_totals
@@ -90,14 +96,15 @@ async def run_demo(stage: Stage) -> Verdict:
     """Run the whole demo, and return how its cells compare with the truth. All that it started has ended then."""
     began = time.monotonic()
     make_home(stage.directory)
-    own = partial(demo_settings, stage.settings, stage.directory, configured=stage.configured_broker)
-    settings = own(shares_broker=False)
-    if shares_broker := await answers(settings.kafka):
-        settings = own(shares_broker=True)
+    users, configured = stage.settings, stage.configured_broker
+    shares_broker = await answers(demo_broker(users.kafka, configured=configured))
+    settings = demo_settings(users, stage.directory, shares_broker=shares_broker, configured=configured)
     config_path = write_config(settings, stage.directory)
     stage.say(
         f"starting; the workers' log is {stage.directory / LOG}, pages come at {address_of(settings.web)}"
     )
+    if users.kafka.protocol != "PLAINTEXT" and not configured:
+        stage.say("on a plain broker of this machine; `rtexp demo --broker configured` uses that of [kafka]")
     with (stage.directory / LOG).open("w", encoding="utf-8") as log:
         try:
             async with local_system(

@@ -77,7 +77,15 @@ def demo_settings(
     an interrupted one left there can't matter.
     """
     own = f"-{uuid4().hex[:8]}" if shares_broker else ""
-    kafka = _configured_kafka(users.kafka, own) if configured else _local_kafka(users.kafka, own)
+    kafka = demo_broker(users.kafka, configured=configured)
+    if configured:
+        # Behind the user's own prefix, as a broker's access lists may know that one alone.
+        prefix = f"{users.kafka.prefix[:MOST_PREFIX]}-demo{own}"
+    else:
+        prefix = f"{PREFIX}{own}"
+        if not shares_broker:  # something else may be there, such as a broker that wants TLS
+            kafka = _at(this_or_free_port(_port(kafka)))
+    kafka = kafka.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
     return Settings(
         kafka=kafka,
         store=StoreSettings(url=f"sqlite:///{(directory / 'rtexp.db').resolve()}"),
@@ -92,16 +100,20 @@ def demo_settings(
     )
 
 
-def _local_kafka(users: KafkaSettings, own: str) -> KafkaSettings:
+def demo_broker(users: KafkaSettings, *, configured: bool) -> KafkaSettings:
+    """Return the broker that a demo looks for: the user's, or a plain one on this machine at the user's port."""
+    if configured:
+        return users
     address = users.local_address()
-    port = int(users.brokers[0].rpartition(":")[2]) if address is None else address[1]
-    return KafkaSettings(brokers=(f"127.0.0.1:{port}",), prefix=f"{PREFIX}{own}", partitions=PARTITIONS)
+    return _at(_port(users) if address is None else address[1])
 
 
-def _configured_kafka(users: KafkaSettings, own: str) -> KafkaSettings:
-    # Behind the user's own prefix, as a broker's access lists may know that one alone.
-    prefix = f"{users.prefix[:MOST_PREFIX]}-demo{own}"
-    return users.model_copy(update={"prefix": prefix, "partitions": PARTITIONS})
+def _at(port: int) -> KafkaSettings:
+    return KafkaSettings(brokers=(f"127.0.0.1:{port}",))
+
+
+def _port(kafka: KafkaSettings) -> int:
+    return int(kafka.brokers[0].rpartition(":")[2])
 
 
 def write_config(settings: Settings, directory: Path) -> Path:

@@ -13,7 +13,7 @@ from tests.unit.commands.command_line import CommandLine
 
 from rtexp.core import sketches
 from rtexp.errors import UsageError
-from rtexp.local.demo_home import demo_environ, demo_settings, make_home, write_config
+from rtexp.local.demo_home import demo_broker, demo_environ, demo_settings, make_home, write_config
 from rtexp.local.demo_states import FRESH, ExpectedState, FoundState, expected_states
 from rtexp.local.demo_verdict import Verdict, compare
 from rtexp.local.demo_view import Scene, Totals, read_totals, showing, status_line
@@ -95,6 +95,18 @@ def test_a_demos_pages_are_for_this_machine_at_the_users_port_or_a_free_one(tmp_
         assert web.port not in {0, port}
     assert demo_settings(users, tmp_path, shares_broker=False).web == WebSettings(port=port)
     assert demo_settings(Settings(web=WebSettings(port=0)), tmp_path, shares_broker=False).web.port != 0
+
+
+def test_a_demos_own_broker_makes_way_for_whatever_is_at_the_users_port(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        users = Settings(kafka=KafkaSettings(brokers=(taken,), protocol="SSL"))
+        assert demo_broker(users.kafka, configured=False) == KafkaSettings(brokers=(taken,))
+        found = demo_settings(users, tmp_path, shares_broker=False).kafka
+    assert found.brokers != (taken,)
+    assert found.local_address() is not None
 
 
 def test_on_a_shared_broker_no_demo_meets_another_ones_topics(tmp_path: Path) -> None:
