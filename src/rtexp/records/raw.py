@@ -19,6 +19,7 @@ import numpy as np
 
 from rtexp.errors import ConfigError, ContractError
 from rtexp.records.nesting import flattened
+from rtexp.records.surrogates import without_lone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,6 +58,8 @@ _OPENING, _CLOSING = b"{}"
 
 _LEVELS = 100
 """Of arrays and objects within each other, that are read where there are too many of them; and all that paths need."""
+
+_REPLACEMENTS = (rb"\ufffd", rb"\ufffc")
 
 _NULL = "a null value, and no watermark marker"
 _BLANKS = b" \t\r\n"
@@ -280,12 +283,12 @@ class RawDecoder:
             raise ContractError("too-large", f"{len(value)} bytes, the limit is {self._max_message_bytes}")
         try:
             value.decode()
-            try:
-                found = self._leaves(value)
-            except RecursionError:
-                found = self._leaves(flattened(value, self._levels))
-        except _REFUSALS as exc:
+        except UnicodeDecodeError as exc:
             raise ContractError("invalid-json", str(exc)) from exc
+        try:
+            found = self._leaves(value)
+        except _REFUSALS as exc:
+            found = self._leaves_but_for_surrogates(value, exc)
         if found is None:
             raise ContractError("wrong-type", "not an object")
         for name, leaf in found.items():
@@ -295,10 +298,28 @@ class RawDecoder:
                 raise ContractError("missing-field", f"{self._paths[name]} is absent")
         return tuple(found.values())
 
+    def _leaves_but_for_surrogates(
+        self, value: bytes, refusal: Exception
+    ) -> dict[str, str | int | _Odd | None] | None:
+        """Return the leaves of what is JSON but for lone surrogates, if they are in none of the leaves.
+
+        msgspec refuses them anywhere. Where a leaf depends on what stands instead of them, it has one.
+        """
+        try:
+            one, other = (self._leaves(text) for text in (without_lone(value, r) for r in _REPLACEMENTS))
+        except _REFUSALS:
+            raise ContractError("invalid-json", str(refusal)) from refusal
+        if one != other:
+            raise ContractError("invalid-json", "a lone surrogate in a used field") from refusal
+        return one
+
     def _leaves(self, value: bytes) -> dict[str, str | int | _Odd | None] | None:
         """Return what lies at each path, by name; None if the document is no object."""
-        document = _read_any(value)
-        found = {name: _leaf(_follow(document, _steps(path))) for name, path in self._paths.items()}
+        try:
+            document = _read_any(value)
+            found = {name: _leaf(_follow(document, _steps(path))) for name, path in self._paths.items()}
+        except RecursionError:
+            return self._leaves(flattened(value, self._levels))
         return found if _is_object(document) else None
 
     def _check_type(self, name: str, leaf: str | int | _Odd | None) -> None:

@@ -87,6 +87,20 @@ def padded(size: int) -> bytes:
         pytest.param(with_user(rb'"\ud800"'), "invalid-json", id="a lone high surrogate"),
         pytest.param(with_user(rb'"\udc00x"'), "invalid-json", id="a lone low surrogate"),
         pytest.param(with_user(rb'"\ud83d\ude00"'), None, id="a pair of surrogates"),
+        pytest.param(GOOD[:-1] + rb',"x":["\ud83d"]}', None, id="a lone surrogate, ignored"),
+        pytest.param(GOOD[:-1] + rb',"\ud83d":1}', None, id="a lone surrogate in an ignored key"),
+        pytest.param(GOOD[:-1] + rb',"x":"\ud83d",}', "invalid-json", id="a fault beside a lone surrogate"),
+        pytest.param(rb'{"user_id":1.5,"event":"\ud83d"}', "invalid-json", id="invalid, too, before a type"),
+        pytest.param(rb'["\ud83d"]', "wrong-type", id="a lone surrogate in an array"),
+        pytest.param(
+            rb'{"user_id":"\ud83d","user_id":"u1","event":"e","ts":1700000000000}',
+            None,
+            id="a lone surrogate that a later key replaces",
+        ),
+        pytest.param(with_user(rb'"\\ud83d"'), None, id="an escaped backslash and no surrogate"),
+        pytest.param(
+            GOOD[:-1] + b',"x":"\xff\\ud83d"}', "invalid-json", id="no UTF-8 beside a lone surrogate"
+        ),
         pytest.param(with_user(b'"a\nb"'), "invalid-json", id="a bare control character"),
         pytest.param(with_user(rb'"a\u0000\n"'), None, id="escaped control characters"),
         pytest.param(with_time(b"NaN"), "invalid-json", id="NaN"),
