@@ -152,8 +152,6 @@ def load_file(settings: Settings, file: Path, *, now_ms: int) -> FileLoaded:
         except Contradicts as error:
             place = definitions.place(error.experiment, error.key, error.allocation)
             raise UsageError(f"{definitions.document.where(place)}: {place}: {error}") from None
-        except UsageError as error:
-            raise UsageError(f"{file}: {error}") from None
 
 
 def _read(file: Path) -> str:

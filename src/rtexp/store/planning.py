@@ -10,6 +10,7 @@ from rtexp.statistics import gamblers_ruin
 from rtexp.statistics.plans import VERSION, Plan, default_decision
 from rtexp.statistics.undefined import Reason
 from rtexp.store import own_plans
+from rtexp.store.metadata import Contradicts
 from rtexp.store.own_plans import OwnPlan
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def contradiction(experiment: Experiment, settings: Settings) -> str:
 def refuse_unequal_allocation(
     experiment: Experiment, period_starts_ms: Iterable[int], settings: Settings
 ) -> None:
-    """Raise UsageError if gambler's ruin would judge one of these periods although its groups aren't alike."""
+    """Raise Contradicts if gambler's ruin would judge one of these periods although its groups aren't alike."""
     own = own_plans.decoded(experiment.name, experiment.plan)
     if own_plans.merged(f"experiment `{experiment.name}`", own, settings).method != "gamblers-ruin":
         return
@@ -82,10 +83,11 @@ def refuse_unequal_allocation(
         weights = planned_weights(experiment, start_ms)
         if len(set(weights.values())) > 1:
             shares = ", ".join(f"`{group}` {100 * share:.4g} %" for group, share in weights.items())
-            raise UsageError(
-                f"experiment `{experiment.name}`: gamblers-ruin needs groups of the same size, but the allocations "
-                f"at {start_ms} ms, when a period begins, give {shares} of its users: allocate all groups alike "
-                "at that time, or choose another method"
+            raise Contradicts(
+                experiment.name,
+                "method",
+                f"gamblers-ruin needs groups of the same size, but the allocations at {start_ms} ms, when a period "
+                f"begins, give {shares} of its users: allocate all groups alike at that time, or choose another method",
             )
 
 

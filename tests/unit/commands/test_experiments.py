@@ -70,6 +70,45 @@ def test_a_contradiction_is_refused(rtexp: CommandLine) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        pytest.param(
+            "control: current", "control: fresh", "e.yaml:21: experiments[1].control: ", id="control"
+        ),
+        pytest.param(
+            "groups: [control, treatment]",
+            "groups: [control, new]",
+            "e.yaml:6: experiments[0].groups: ",
+            id="groups",
+        ),
+        pytest.param(
+            "2023-11-15T08:00:00+01:00",
+            "2023-11-13T08:00:00+01:00",
+            "e.yaml:27: experiments[1].allocations[3]: ",
+            id="a moved period",
+        ),
+        pytest.param(
+            "percent: 20,", "percent: 30,", "e.yaml:27: experiments[1].allocations[3]: ", id="a percent"
+        ),
+    ],
+)
+def test_what_contradicts_the_database_is_told_by_its_line(
+    rtexp: CommandLine, old: str, new: str, told: str
+) -> None:
+    rtexp("db", "upgrade")
+    rtexp("experiments", "load", "e.yaml")
+    text = EXAMPLE.read_text()
+    assert old in text
+    text = text.replace(old, new)
+    if "new]" in new:
+        text = text.replace("{group: treatment", "{group: new")
+    Path("e.yaml").write_text(text)
+    ended = rtexp("experiments", "load", "e.yaml")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(f"rtexp: {told}experiment `")
+
+
 def test_a_file_that_is_no_text_is_refused(rtexp: CommandLine) -> None:
     Path("e.yaml").write_bytes(b"experiments: \xff")
     assert rtexp("experiments", "load", "e.yaml") == (2, "", "rtexp: e.yaml: not UTF-8 (at byte 13)\n")
@@ -169,7 +208,10 @@ def test_gamblers_ruin_on_unequal_groups_is_refused_and_nothing_is_stored(
     define("method: gamblers-ruin", percent=10)
     ended = rtexp("experiments", "load", "e.yaml")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert "e.yaml: experiment `feed`: gamblers-ruin needs groups of the same size" in ended.err
+    assert (
+        "e.yaml:9: experiments[0].method: experiment `feed`: gamblers-ruin needs groups of the same size"
+        in ended.err
+    )
     assert rtexp("experiments", "show", "feed").code == 2
     define("method: gamblers-ruin")
     assert rtexp("experiments", "load", "e.yaml").code == 0
