@@ -47,7 +47,7 @@ def main() -> int:
     lines = asyncio.run(_stores(directory / "stores", seed))
     # The broker is started outside of an event loop: it runs one of its own meanwhile.
     with PrivateBroker(directory / "kafka") as broker:
-        lines += asyncio.run(_disks(directory / "disks", broker.address, seed))
+        lines += asyncio.run(_disks(directory / "disks", broker.address))
         lines += asyncio.run(_looks(directory / "looks", broker.address, seed))
         lines += asyncio.run(_sql(directory / "sql", broker.address, seed, options.rounds))
     lines += asyncio.run(_random(directory / "random", seed, options.seconds))
@@ -61,11 +61,11 @@ async def _stores(directory: Path, seed: int) -> list[str]:
     return report.differing
 
 
-async def _disks(directory: Path, broker: str, seed: int) -> list[str]:
+async def _disks(directory: Path, broker: str) -> list[str]:
     if why := why_none():
         _say(f"NOT RUN, full disks: {why}")
         return []
-    report = await FullDiskRun(directory, broker, seed).run()
+    report = await FullDiskRun(directory, broker).run()
     _say(str(report))
     return _cells(report.comparison)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ async def test_a_worker_on_a_full_disk_says_so_and_ends_and_loses_nothing(
 ) -> None:
     if why := why_none():
         pytest.skip(f"NOT TESTED, full disks: {why}")
-    report = await FullDiskRun(tmp_path, broker, random.randrange(1_000_000)).run()
+    report = await FullDiskRun(tmp_path, broker).run()
     with capsys.disabled():
         sys.stdout.write(f"\n{report}\n{report.last_words}\n{report.restored}\n")
     for name, said in report.last_words.items():

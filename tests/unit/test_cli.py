@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,12 @@ def test_a_command_gets_the_settings_and_where_they_come_from(
         pytest.param(StateError("old"), 1, "rtexp: old", id="state"),
         pytest.param(StoreUnavailable("mute"), 1, "rtexp: mute", id="no answer"),
         pytest.param(FatalError("failed"), 1, "rtexp: failed", id="fatal"),
+        pytest.param(
+            OSError(errno.ENOSPC, "No space left on device", "out/cells.csv"),
+            1,
+            "rtexp: no space is left on the disk of out/cells.csv: free some, then try again",
+            id="full disk",
+        ),
         pytest.param(KeyboardInterrupt(), 130, "\ninterrupted", id="Ctrl-C"),
         pytest.param(
             ZeroDivisionError("oops"),

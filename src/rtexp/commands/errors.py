@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 import click
@@ -30,6 +31,12 @@ def report(error: BaseException, *, debug: bool) -> int:
             return WRONG_USAGE
         case RtexpError():
             click.echo(f"rtexp: {error}", err=True)
+            return FAILURE
+        case OSError() if error.errno == errno.ENOSPC:
+            where = (
+                f" of {error.filename}" if error.filename else ", of the data directory or what is written to"
+            )
+            click.echo(f"rtexp: no space is left on the disk{where}: free some, then try again", err=True)
             return FAILURE
         case _:
             hint = "" if debug else " (`rtexp --debug …` shows where)"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 TAIL_LINES = 40
+DISK_FULL = "No space left on device"
+"""In a line of whichever program: Kafka says it amid hundreds of others, and ends."""
 OWN_NAME = "rtexp"
 """The name in front of the supervisor's own lines."""
 
@@ -61,6 +63,8 @@ class Supervisor:
     def __init__(self, on_line: Callable[[str, str], None], *, back_off: BackOff | None = None) -> None:
         self._hand_on = on_line
         self._tails: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=TAIL_LINES))
+        self._on_full_disk: set[str] = set()
+        """Children that have said so since they were started."""
         self._plan = Supervision(back_off or BackOff())
         self._children: dict[str, Child] = {}
         self._running: dict[str, Process] = {}
@@ -107,6 +111,8 @@ class Supervisor:
 
     def _on_line(self, name: str, line: str) -> None:
         self._tails[name].append(line)
+        if DISK_FULL in line:
+            self._on_full_disk.add(name)
         self._hand_on(name, line)
 
     async def _run(self) -> None:
@@ -150,6 +156,9 @@ class Supervisor:
 
     def _note_end(self, name: str, reason: str) -> None:
         delay_s = self._plan.ended(name, now_s=time.monotonic())
+        if name in self._on_full_disk:
+            self._on_full_disk.discard(name)
+            reason += f"; {DISK_FULL}: free some on the disk of the data directory"
         again = "" if delay_s is None else f"; starts again in {delay_s:g} s"
         self._on_line(OWN_NAME, f"{name} ended ({reason}){again}")
         self._changed.set()

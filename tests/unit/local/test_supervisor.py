@@ -81,6 +81,19 @@ async def test_a_killed_child_is_started_again() -> None:
     assert ("rtexp", "worker ended (SIGKILL); starts again in 0.01 s") in log.lines
 
 
+async def test_an_end_on_a_full_disk_says_so_and_the_next_one_without_does_not() -> None:
+    """Kafka's own line about it stands in front of hundreds of others."""
+    log = Log()
+    full = "print('IO: No space left on device', flush=True); " + "print('at');" * 50 + "raise SystemExit(1)"
+    programs = iter([full, "raise SystemExit(1)", SLEEPS])
+    async with Supervisor(log, back_off=QUICK) as supervisor:
+        supervisor.add(Child("broker", lambda: [sys.executable, "-c", next(programs)]))
+        await log.until(lambda lines: ("broker", "up") in lines)
+    first, second, _ = [line for name, line in log.lines if name == "rtexp" and "broker ended" in line]
+    assert first.startswith("broker ended (exit code 1; No space left on device: free some")
+    assert second.startswith("broker ended (exit code 1); starts again")
+
+
 async def test_each_start_asks_for_the_command_again() -> None:
     log = Log()
     starts = iter(range(100))
