@@ -154,8 +154,16 @@ def test_a_traceback_is_for_those_who_ask(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param(["upp"], "No such command 'upp'", id="unknown command"),
-        pytest.param(["up", "--speed", "3"], "No such option", id="unknown option"),
+        pytest.param(
+            ["upp"], "No such command 'upp'; did you mean up? (`rtexp --help`", id="unknown command"
+        ),
+        pytest.param(
+            ["db", "xyz"], "No such command 'xyz'; there are upgrade (`rtexp db --help`", id="no match"
+        ),
+        pytest.param(
+            ["up", "--speed", "3"], "No such option: --speed (`rtexp up --help`", id="unknown option"
+        ),
+        pytest.param(["replay", "--atcions", "a"], "(Possible options: --actions,", id="option with a slip"),
         pytest.param(["up", "--workers", "web=1"], "jobs are ingest, aggregate, results", id="unknown job"),
         pytest.param(["up", "--workers", "ingest=65"], "up to 64 workers", id="too many workers"),
         pytest.param(
@@ -167,7 +175,16 @@ def test_wrong_usage_ends_with_2(arguments: list[str], told: str, capsys: pytest
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert told in err
+    assert (out, err.count("\n"), err[:7]) == ("", 1, "rtexp: ")
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "Commands:\n  up " in capsys.readouterr().err
 
 
 def test_help_is_there_for_those_whose_configuration_is_broken(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
+from difflib import get_close_matches
 
 import click
 
@@ -14,14 +16,19 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 """What shells report of a program that Ctrl-C ended."""
 
+_UNKNOWN_COMMAND = re.compile(r"No such command '(.+)'")
+
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Tell a person on standard error what happened, and return the exit code; a traceback only if ``debug``."""
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     match error:
-        case click.ClickException():
+        case click.exceptions.NoArgsIsHelpError():
             error.show()
+            return error.exit_code
+        case click.ClickException():
+            click.echo(f"rtexp: {_usage(error)}", err=True)
             return error.exit_code
         case click.Abort() | KeyboardInterrupt():
             click.echo("interrupted", err=True)
@@ -42,3 +49,16 @@ def report(error: BaseException, *, debug: bool) -> int:
             hint = "" if debug else " (`rtexp --debug …` shows where)"
             click.echo(f"rtexp: unexpected {type(error).__name__}: {error}{hint}", err=True)
             return FAILURE
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return what click says of wrong usage as one line: what is wrong, what may have been meant, where to look."""
+    told = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return told
+    if (unknown := _UNKNOWN_COMMAND.fullmatch(told)) and isinstance(context.command, click.Group):
+        known = context.command.list_commands(context)
+        close = get_close_matches(unknown[1], known, n=1)
+        told += f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+    return f"{told} (`{context.command_path} --help` says more)"
