@@ -47,7 +47,7 @@ def parquet_rows(file: IO[bytes], path: Path, layout: Layout) -> Iterator[Sendab
             for batch in parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
                 yield from _batch_rows(batch, row, columns, layout)
                 row += batch.num_rows
-    except (pa.ArrowException, OSError) as exc:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}") from exc
 
 
@@ -139,34 +139,63 @@ def _leaf(batch: Any, path: tuple[str, ...]) -> Any:
 
 def _reader_of(kind: Any, time_format: TimeFormat | None) -> Callable[[Any], Sequence[object]] | None:
     """Return how an array of a type becomes fields; None if it can't. With ``time_format`` the column holds times."""
-    types = pa.types
-    if types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind):
         inner = _reader_of(kind.value_type, time_format)
         return None if inner is None else lambda array: inner(array.dictionary_decode())
-    if time_format is not None and types.is_timestamp(kind):
-        return lambda array: _times(array, kind.unit, time_format)
-    if time_format is not None and types.is_date(kind):
-        return lambda array: _times(array.cast(pa.timestamp("ms")), "ms", time_format)
-    if types.is_decimal(kind):
-        return lambda array: [_number(value) for value in array.to_pylist()]
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        # How older writers keep text. What is no UTF-8 becomes text that no JSON can hold: its row is refused.
-        return lambda array: [
-            None if value is None else value.decode("utf-8", "surrogateescape") for value in array.to_pylist()
-        ]
-    plain = (
-        types.is_string, types.is_large_string, types.is_string_view,
-        types.is_integer, types.is_floating, types.is_boolean, types.is_null,
-    )  # fmt: skip
-    return (lambda array: array.to_pylist()) if any(holds(kind) for holds in plain) else None
+    if time_format is not None and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return lambda array: _times(array, time_format)
+    return next((reader for holds, reader in _READERS if holds(kind)), None)
 
 
-def _times(array: Any, unit: str, time_format: TimeFormat) -> list[object]:
+def _texts(array: Any) -> list[object]:
+    try:
+        return _plain(array)
+    except UnicodeDecodeError:  # nobody checks what writers declare to be text
+        return _decoded(array.cast(pa.large_binary()))
+
+
+def _decoded(array: Any) -> list[object]:
+    # What is no UTF-8 becomes text that no JSON can hold: its row is refused.
+    return [
+        None if value is None else value.decode("utf-8", "surrogateescape") for value in array.to_pylist()
+    ]
+
+
+def _times(array: Any, time_format: TimeFormat) -> list[object]:
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("ms"))
+    a_second = _A_SECOND[array.type.unit]
     ticks = array.cast(pa.int64()).to_pylist()
-    return [None if tick is None else from_ticks(tick, _A_SECOND[unit], time_format) for tick in ticks]
+    return [None if tick is None else from_ticks(tick, a_second, time_format) for tick in ticks]
+
+
+def _numbers(array: Any) -> list[object]:
+    return [_number(value) for value in array.to_pylist()]
 
 
 def _number(value: Decimal | None) -> int | float | None:
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _plain(array: Any) -> list[object]:
+    found: list[object] = array.to_pylist()
+    return found
+
+
+_types = pa.types
+_READERS: Sequence[tuple[Callable[[Any], bool], Callable[[Any], Sequence[object]]]] = (
+    (_types.is_string, _texts),
+    (_types.is_large_string, _texts),
+    (_types.is_string_view, _texts),
+    (_types.is_binary, _decoded),  # how older writers keep text
+    (_types.is_large_binary, _decoded),
+    (_types.is_fixed_size_binary, _decoded),
+    (_types.is_decimal, _numbers),
+    (_types.is_integer, _plain),
+    (_types.is_floating, _plain),
+    (_types.is_boolean, _plain),
+    (_types.is_null, _plain),
+)
+"""By type; whatever isn't here, nested ones above all, can be no field."""

@@ -200,6 +200,21 @@ def test_rows_that_cannot_be_sent_are_refused_with_their_numbers(
     assert [row.row for row in found if isinstance(row, Sendable)] == [1, 2, 4]
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_bytes_that_are_declared_text_and_are_none_refuse_their_row_alone(tmp_path: Path, kind: str) -> None:
+    texts = pa.array([b"\xc3\xa9", b"\xff", None])
+    declared = texts.view(pa.string())  # as it is, where a cast would check
+    users = declared.dictionary_encode() if kind == "dictionary" else declared
+    if kind == "large_string":
+        users = texts.cast(pa.large_binary()).view(pa.large_string())
+    path = write(
+        tmp_path / "a.parquet", {"user_id": users, "event": pa.array(["e"] * 3), "ts": pa.array([1] * 3)}
+    )
+    found = list(rows_of(path, layout()))
+    assert found[1] == Refused(2, None, "not UTF-8")
+    assert [row.key for row in found if isinstance(row, Sendable)] == ["é".encode(), None]
+
+
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
