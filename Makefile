@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .PHONY: help setup venv kafka mariadb chromium demo test check lint types imports unit properties integration browser \
-	fault-run servers faults bench bench-peers soak simulate screenshots docs format lock clean
+	fault-run servers faults bench bench-peers soak simulate screenshots docs format lock secrets clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -118,6 +118,11 @@ lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes, i
 	@$(LOCK) --extra parquet --upgrade -o requirements/runtime.txt
 	@$(LOCK:pyproject.toml=) --upgrade --group build -o requirements/build.txt
 	@$(LOCK) --upgrade --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+
+secrets: ## Make the passwords that compose.yaml asks for in secrets/, those that are missing
+	@mkdir -p -m 700 secrets
+	@for name in web-token sql-password; do [ -s secrets/$$name ] || { (umask 077; head -c 24 /dev/urandom | \
+		od -An -v -tx1 | tr -d ' \n' >secrets/$$name) && chmod 444 secrets/$$name; }; done
 
 clean: ## Remove caches and build output; .venv, kafka/libs and data stay
 	@rm -rf build dist bench/peers/*/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

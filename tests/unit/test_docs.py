@@ -8,11 +8,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 from tests.documents import configuration
 from tests.documents.commands import walk
 from tests.documents.pages import PAGES as GENERATED
+from tests.unit.typed_commands import resolve
 
 from rtexp import __version__
 from rtexp.cli import cli
@@ -30,6 +30,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "bench" / "peers" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
 ]
 COMPOSE = ROOT / "compose.yaml"
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -68,19 +69,6 @@ def rtexp_commands() -> list[list[str]]:
 
 def as_written(words: list[str]) -> str:
     return " ".join(words)
-
-
-def resolve(words: list[str]) -> click.Command:
-    """Return the command that ``words`` begin with; LookupError if there is none."""
-    command: click.Command = cli
-    for word in words:
-        if not isinstance(command, click.Group):
-            break
-        found = command.get_command(click.Context(command), word)
-        if found is None:
-            raise LookupError(f"rtexp {as_written(words)}: there is no {word!r}")
-        command = found
-    return command
 
 
 @pytest.mark.parametrize("words", rtexp_commands(), ids=as_written)

@@ -15,8 +15,7 @@ from tests.unit.metrics.promql import named
 
 from rtexp.metrics.definitions import BY_NAME, METRICS
 from rtexp.records.raw import REASONS
-from rtexp.settings import AlertSettings, WebSettings, load
-from rtexp.web.address import read_token
+from rtexp.settings import AlertSettings
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -164,58 +163,6 @@ def test_prometheus_own_tool_accepts_it(words: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-ROOT = DEPLOY.parent
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
-
-
-def test_what_compose_mounts_is_there() -> None:
-    mounted = [
-        volume.partition(":")[0]
-        for service in COMPOSE["services"].values()
-        for volume in service.get("volumes", ())
-        if volume.startswith(".")
-    ]
-    assert len(mounted) >= 4
-    assert [path for path in mounted if not (ROOT / path).exists()] == []
-
-
-def test_what_compose_sets_are_settings_with_a_token_where_others_can_ask(tmp_path: Path) -> None:
-    token = tmp_path / "web-token"
-    token.write_text("0123456789abcdef")
-    for name in ("ingest", "aggregate", "results", "web"):
-        environ = dict(COMPOSE["services"][name]["environment"])
-        assert "web-token" in COMPOSE["services"][name]["secrets"]
-        assert environ["RTEXP_WEB__TOKEN_FILE"] == "/run/secrets/web-token"
-        settings = load(None, environ | {"RTEXP_WEB__TOKEN_FILE": str(token)})
-        assert read_token(settings.web, {}, host=settings.web.worker_host)
-
-
-def test_every_service_that_runs_for_good_says_whether_it_is_ready() -> None:
-    for name in ("ingest", "aggregate", "results"):
-        assert (
-            f":{WebSettings().worker_port}/health/ready"
-            in COMPOSE["services"][name]["healthcheck"]["test"][-1]
-        )
-    assert f":{WebSettings().port}/health/ready" in COMPOSE["services"]["web"]["healthcheck"]["test"][-1]
-    assert f":{AlertSettings().port}/health/ready" in COMPOSE["services"]["alerts"]["healthcheck"]["test"][-1]
-
-
-def test_alerts_in_compose_have_a_target_and_a_token_and_are_asked_for(tmp_path: Path) -> None:
-    token = tmp_path / "web-token"
-    token.write_text("0123456789abcdef")
-    service = COMPOSE["services"]["alerts"]
-    settings = load(None, service["environment"] | {"RTEXP_WEB__TOKEN_FILE": str(token)})
-    assert settings.alerts.targets
-    assert read_token(settings.web, {}, host=settings.alerts.host)
-    assert (
-        settings.store.url
-        == load(
-            None, COMPOSE["services"]["web"]["environment"] | {"RTEXP_WEB__TOKEN_FILE": str(token)}
-        ).store.url
-    )
-    assert service["profiles"] == ["alerts"]
-
-
 @pytest.mark.parametrize(("name", "host"), [("prometheus.yml", "127.0.0.1"), ("compose.yml", "alerts")])
 def test_prometheus_asks_the_process_of_alerts_at_its_port(name: str, host: str) -> None:
     jobs = yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]
@@ -223,9 +170,3 @@ def test_prometheus_asks_the_process_of_alerts_at_its_port(name: str, host: str)
         each["targets"] for job in jobs if job["job_name"] == "rtexp-alerts" for each in job["static_configs"]
     ]
     assert targets == [[f"{host}:{AlertSettings().port}"]]
-
-
-def test_only_this_machine_reaches_what_compose_publishes() -> None:
-    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
-    assert published
-    assert all(port.startswith("127.0.0.1:") for port in published)
