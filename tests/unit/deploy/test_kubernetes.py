@@ -14,6 +14,7 @@ from tests.unit.typed_commands import check
 
 from rtexp.bootstrap.common import engine_config
 from rtexp.engine.app import STOP_SECONDS
+from rtexp.errors import ConfigError
 from rtexp.web.address import read_token
 from rtexp.worker_web.guard import OPEN
 
@@ -133,6 +134,16 @@ def test_a_pod_meets_the_restricted_standard_and_writes_to_its_data_alone(worklo
     writable = [m["mountPath"] for m in container(workload)["volumeMounts"] if not m.get("readOnly")]
     assert sorted(writable) == ["/tmp", "/var/lib/rtexp/data"]
     assert container(workload)["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=named)
+def test_services_make_no_variables_that_look_like_settings(workload: dict[str, Any], tmp_path: Path) -> None:
+    """For a service rtexp-web Kubernetes would set RTEXP_WEB_PORT, and every process refuse to start."""
+    service = next(s for s in of_kind("Service") if s["metadata"]["name"] == "rtexp-web")
+    link = service["metadata"]["name"].upper().replace("-", "_") + "_PORT"
+    with pytest.raises(ConfigError, match=link):
+        settings_of({link: "tcp://10.0.0.1:80"}, tmp_path, FILES / "rtexp.toml")
+    assert pod(workload)["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("workload", FOR_GOOD, ids=named)
