@@ -23,32 +23,32 @@ def report(error: BaseException, *, debug: bool) -> int:
     """Tell a person on standard error what happened, and return the exit code; a traceback only if ``debug``."""
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    line, code = _ending(error, debug=debug)
+    click.echo(line, err=True)
+    return code
+
+
+def _ending(error: BaseException, *, debug: bool) -> tuple[str, int]:
     match error:
-        case click.exceptions.NoArgsIsHelpError():
-            error.show()
-            return error.exit_code
         case click.ClickException():
-            click.echo(f"rtexp: {_usage(error)}", err=True)
-            return error.exit_code
+            return f"rtexp: {_usage(error)}", error.exit_code
         case click.Abort() | KeyboardInterrupt():
-            click.echo("interrupted", err=True)
-            return INTERRUPTED
+            return "interrupted", INTERRUPTED
         case ConfigError() | UsageError():
-            click.echo(f"rtexp: {error}", err=True)
-            return WRONG_USAGE
+            return f"rtexp: {error}", WRONG_USAGE
         case RtexpError():
-            click.echo(f"rtexp: {error}", err=True)
-            return FAILURE
+            return f"rtexp: {error}", FAILURE
         case OSError() if error.errno == errno.ENOSPC:
             where = (
                 f" of {error.filename}" if error.filename else ", of the data directory or what is written to"
             )
-            click.echo(f"rtexp: no space is left on the disk{where}: free some, then try again", err=True)
-            return FAILURE
+            return f"rtexp: no space is left on the disk{where}: free some, then try again", FAILURE
         case _:
             hint = "" if debug else " (`rtexp --debug …` shows where)"
-            click.echo(f"rtexp: unexpected {type(error).__name__}: {error}{hint}", err=True)
-            return FAILURE
+            return f"rtexp: unexpected {type(error).__name__}: {error}{hint}", FAILURE
 
 
 def _usage(error: click.ClickException) -> str:
