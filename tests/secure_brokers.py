@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
+NOBODY = f"{HOST}:1"
 USER, PASSWORD = "experiments", "tr0ub4dor-and-3"
 LISTENERS = {
     "LOGIN": "SASL_SSL",
@@ -30,8 +31,9 @@ LISTENERS = {
     "EARLY": "SSL",
     "OTHER_NAME": "SSL",
     "ASTRAY": "SSL",
+    "LOST": "PLAINTEXT",
 }
-"""By name, beside the plain one that the broker itself uses. The last three have certificates that are wrong."""
+"""By name, beside the plain one that the broker itself uses. From EXPIRED on something is wrong with each."""
 KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
 PATTERNS = {"literal": 3, "prefixed": 4}
 OPERATIONS = {"read": 3, "write": 4, "create": 5, "delete": 6, "describe": 8, "describe configs": 10}
@@ -64,8 +66,11 @@ class SecureFiles(BrokerFiles):
     def _server(self, controller_port: int) -> dict[str, str]:
         plain = super()._server(controller_port)
         added = {name: f"{name}://{HOST}:{port}" for name, port in self.ports.items()}
-        # Who comes to that one is sent to another, whose certificate has expired.
-        advertised = added | {"ASTRAY": f"ASTRAY://{HOST}:{self.ports['EXPIRED']}"}
+        # Who comes to these is sent to one whose certificate has expired, and to where nobody listens.
+        advertised = added | {
+            "ASTRAY": f"ASTRAY://{HOST}:{self.ports['EXPIRED']}",
+            "LOST": f"LOST://{NOBODY}",
+        }
         protocols = ",".join(f"{name}:{protocol}" for name, protocol in LISTENERS.items())
         properties = plain | {
             "listeners": f"{plain['listeners']},{','.join(added.values())}",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from tests.secure_brokers import HOST, LISTENERS, MECHANISMS, PASSWORD, USER, Right, SecureBroker
+from tests.secure_brokers import HOST, LISTENERS, MECHANISMS, NOBODY, PASSWORD, USER, Right, SecureBroker
 from tests.unit.commands.command_line import CommandLine
 
 from rtexp.errors import StoreRefused
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.integration
 WORKER_SECONDS = 90.0
 DEMO_SECONDS = 20
 TOPIC_OPERATIONS = ("read", "write", "create", "delete", "describe configs")
-HOPELESS = ("EXPIRED", "EARLY", "OTHER_NAME", "ASTRAY", "MUTUAL")
-NOBODY = f"{HOST}:1"
+HOPELESS = ("EXPIRED", "EARLY", "OTHER_NAME", "ASTRAY", "LOST", "MUTUAL")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +168,10 @@ def test_a_broker_that_sends_clients_astray_is_told_with_both_addresses(secure: 
     said = told(secure.settings("ASTRAY"))
     assert said.startswith(f"Kafka at {at(secure, 'EXPIRED')} has a certificate that has expired")
     assert f"(Kafka at {at(secure, 'ASTRAY')} sends clients there: see its advertised.listeners)" in said
+    assert told(secure.settings("LOST")) == (
+        f"no Kafka answers at {NOBODY} (Kafka at {at(secure, 'LOST')} sends clients there: see its "
+        "advertised.listeners)"
+    )
 
 
 @pytest.mark.parametrize("whose", ["a stranger's", "an expired one"])

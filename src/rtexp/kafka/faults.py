@@ -100,10 +100,8 @@ def together(found: Mapping[str, Fault]) -> Fault:
 
 
 def elsewhere(address: str, fault: Fault) -> Fault:
-    """Return the fault of a broker at an address that the one at ``address`` has told."""
-    return fault._replace(
-        text=f"{fault.text} (Kafka at {address} sends clients there: see its advertised.listeners)"
-    )
+    """Return the fault of a broker at an address that the one at ``address``, which answers, has told."""
+    return wrong(f"{fault.text} (Kafka at {address} sends clients there: see its advertised.listeners)")
 
 
 def _of_tls(kafka: KafkaSettings, error: ssl.SSLError) -> str | None:
