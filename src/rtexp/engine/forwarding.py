@@ -195,12 +195,16 @@ class ForwardRunner:
         if self._producer is not None:
             await self._producer.stop()
 
+    def _end(self, tp: TopicPartition) -> int:
+        # Behind the last record there may be marks of transactions, which nobody lags behind.
+        return self._fetched[tp] if tp in self._at_end_ms else self._ends.get(tp, -1)
+
     def status(self) -> TaskStatus:
         """Say what an operator wants to see."""
         state = self.agent.forwarder.status()
         inputs = {
             f"{tp.topic}/{tp.partition}": InputStatus(
-                self._committed[tp], self._ends.get(tp, -1), self.agent.forwarder.waiting_rows(tp),
+                self._committed[tp], self._end(tp), self.agent.forwarder.waiting_rows(tp),
                 state.watermarks_ms.get(f"{tp.topic}/{tp.partition}", 0),
             )
             for tp in self._fetched

@@ -414,3 +414,20 @@ async def test_a_running_runner_drains_as_soon_as_there_is_enough(
         await harness.runner.close()
         await running
     assert harness.commits == [{RAW: Commit(2, "so far")}]
+
+
+async def test_marks_of_transactions_at_the_end_are_no_lag(harness: Harness) -> None:
+    def reached() -> tuple[int, int]:
+        source = harness.runner.status().inputs["raw/0"]
+        return source.position, source.end
+
+    harness.assign()
+    harness.runner.feed(RAW, records("a", "b"))
+    await harness.runner.drain()
+    harness.runner.saw_end(RAW, 4, reached_ms=None)
+    assert reached() == (2, 4)
+    harness.runner.saw_end(RAW, 4, reached_ms=1000)  # all has been fed, and no record lies behind the two
+    assert reached() == (2, 2)
+    harness.runner.feed(RAW, records("c", start=4))
+    harness.runner.saw_end(RAW, 5, reached_ms=1000)
+    assert reached() == (2, 5)
