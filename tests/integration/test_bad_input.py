@@ -33,6 +33,7 @@ from tests.faults.compare import differences, stored, truth
 from tests.integration.pipelines import Pipeline
 
 from rtexp.cli import cli
+from rtexp.local.readiness import wait_for_snapshot
 from rtexp.records.letters import MAX_VALUE_BYTES
 from rtexp.records.snapshot import Allocation
 from rtexp.settings import MASK
@@ -202,7 +203,9 @@ def ran(
 
     async def run() -> Ran:
         await make_raw_topics(settings)
-        await pipeline.begin(experiments())
+        await pipeline.prepare(experiments())
+        pipeline.start()
+        await wait_for_snapshot(settings.kafka, 0, timeout_seconds=WAIT_SECONDS)
         sent = list(bad_records.stream(records, partitions=PARTITIONS, start_ms=START_MS, seed=SEED))
         origins = await send(settings, sent)
         await pipeline.send([], marker_ms=SENT_BY_MS)
