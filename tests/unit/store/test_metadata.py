@@ -11,6 +11,7 @@ from sqlalchemy import event, select
 from rtexp.errors import UsageError
 from rtexp.records.snapshot import Allocation
 from rtexp.settings import PipelineSettings
+from rtexp.store import metadata
 from rtexp.store.definitions import Experiment
 from rtexp.store.engine import reading, writing, writing_alone
 from rtexp.store.metadata import Loaded, load, read_experiments
@@ -196,3 +197,29 @@ def test_a_plan_is_set_changed_and_removed_as_its_definition_says(engine: Engine
 
 def test_an_experiment_without_a_plan_counts_as_none_set(engine: Engine) -> None:
     assert loaded(engine, FEED).plans == ()
+
+
+@pytest.mark.parametrize(
+    ("limit", "definition", "message"),
+    [
+        (
+            "MOST_EXPERIMENTS",
+            replace(FEED, name="other"),
+            "rtexp's tables have 1 experiments, and take no more",
+        ),
+        ("MOST_GROUPS", replace(FEED, groups=(*FEED.groups, "more")), "expected at most 1 groups"),
+        (
+            "MOST_ALLOCATIONS",
+            with_allocations(Allocation("control", 9, START + HOUR)),
+            "expected at most 1 allocat",
+        ),
+    ],
+)
+def test_what_no_snapshot_could_hold_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: str, definition: Experiment, message: str
+) -> None:
+    loaded(engine, FEED)
+    monkeypatch.setattr(metadata, limit, 1)
+    with pytest.raises(UsageError, match=message):
+        loaded(engine, definition)
+    assert stored(engine) == [FEED]
