@@ -31,22 +31,23 @@ if TYPE_CHECKING:
 
     from tests.faults.cluster import Worker
 
-USERS = 3000
+USERS = 2000
 EXPERIMENTS = [name for n in range(200) if crc32((name := f"e{n}").encode()) % PARTITIONS == 0][:20]
 """All in one partition, and all users in all of them: so a few checkpoints write more than RocksDB keeps in memory."""
 MEGABYTES = 64
 GROUPS = ("control", "treatment")
 MINUTE_MS = 60_000
 FULL = "No space left on device"
-DAMAGED = ("doesn't verify, replaying", "can't be opened, replaying")
+NOT_AS_IT_IS = ("doesn't verify, replaying", "can't be opened, replaying", "wiped")
+"""How a worker says that it can't go on with its local store."""
 
 
 @dataclass
 class FullDiskReport:
     last_words: dict[str, list[str]] = field(default_factory=dict)
     """What each worker said of why it ended, at each of its ends."""
-    restored: dict[str, str] = field(default_factory=dict)
-    """How each began once there was room."""
+    began: dict[str, str] = field(default_factory=dict)
+    """With what each began once there was room."""
     comparison: Comparison | None = None
 
     def __str__(self) -> str:
@@ -119,6 +120,7 @@ class FullDiskRun:
                 await self._fill_sql(sql, results)
                 await self._send([], FINAL_MS)
                 await self._counted()
+                self.report.began = {w.name: self._beginning(w) for w in (aggregate, results)}
                 self.report.comparison = await compare(self.settings)
             finally:
                 self.cluster.stop()
@@ -170,11 +172,10 @@ class FullDiskRun:
     async def _live(self, worker: Worker) -> None:
         worker.start()
         await self._until(lambda: worker.is_live, f"{worker.name} is live")
+
+    def _beginning(self, worker: Worker) -> str:
         began = worker.said[worker.said_before :]
-        self.report.restored[worker.name] = next(
-            (words for words in DAMAGED if words in began),
-            "from its own files" if "wiped" not in began else "wiped",
-        )
+        return next((words for words in NOT_AS_IT_IS if words in began), "from its own files")
 
     async def _fill_sql(self, disk: SmallDisk, results: Worker) -> None:
         before = results.said.count("disk is full")

@@ -25,11 +25,12 @@ MOST_CELLS = 2000
 
 
 class Sample(NamedTuple):
-    """Of all results workers together."""
+    """Of the results workers."""
 
     rss_mb: float
+    """Of the largest."""
     in_memory: int
-    """Cells."""
+    """Cells, of all together."""
     unpublished: int
     """Cells that SQL lacks, in memory or not."""
 
@@ -96,12 +97,15 @@ class MemoryWatch:
 
 
 def resident_mb(cluster: Cluster) -> float:
-    """What the results workers that run have in RAM."""
-    found = 0
-    for worker in cluster.workers.values():
-        if worker.job == "results" and (process := worker.process) is not None:
-            try:
-                found += int(Path(f"/proc/{process.pid}/statm").read_text("ascii").split()[1])
-            except (OSError, IndexError):  # it has just ended
-                continue
-    return found * PAGE_BYTES / 1e6
+    """What the largest of the results workers that run has in RAM."""
+    return max(
+        (_resident_mb(w.process.pid) for w in cluster.workers.values() if w.job == "results" and w.process),
+        default=0.0,
+    )
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * PAGE_BYTES / 1e6
+    except (OSError, IndexError):  # it has just ended
+        return 0.0

@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -36,9 +37,10 @@ from rtexp.store.engine import opened, reading, writing_alone
 from rtexp.store.metadata import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from tests.faults.cluster import Worker
     from tests.faults.compare import Comparison
     from tests.faults.compare_looks import LooksComparison
     from tests.sql_servers import ServerDatabase
@@ -50,8 +52,11 @@ DOWN, DOWN_AND_KILLED, READ_ONLY, TABLE_LOCKED, ROWS_LOCKED, HANGS = (
 )  # fmt: skip
 KILLED = (BETWEEN_STATEMENTS, BEFORE_COMMIT, AT_COMMIT)
 KINDS = (DOWN, DOWN_AND_KILLED, *KILLED, ANSWER_LOST, READ_ONLY, TABLE_LOCKED, ROWS_LOCKED, HANGS)
-LEAST_SECONDS = {TABLE_LOCKED: 8.0, ROWS_LOCKED: 8.0, HANGS: 70.0}
+LEAST_SECONDS = {TABLE_LOCKED: 6.0, ROWS_LOCKED: 6.0, HANGS: 65.0}
 """A lock is waited for 5 seconds, an answer 60: what is over sooner isn't noticed by anybody."""
+NOTICED = {READ_ONLY: "error 1290", TABLE_LOCKED: "error 1205", ROWS_LOCKED: "error 1205"}
+"""What workers must have complained of; with all others, of anything."""
+PATIENCE_SECONDS = 180.0
 LONG = {DOWN: 300.0, TABLE_LOCKED: 60.0}
 
 CYCLES = 60
@@ -165,6 +170,8 @@ class SqlRun:
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(self._feed())
             reviving = group.create_task(self._revive())
+            # All of them: a worker that still starts grows whatever SQL does.
+            await self._until(lambda: all(worker.is_live for worker in self._results()), "workers are live")
             await self._progress()
             for fault in self.rounds:
                 await self._inject(fault)
@@ -205,77 +212,82 @@ class SqlRun:
     # -- the faults ---------------------------------------------------------------------------------------
 
     async def _inject(self, fault: Round) -> None:
-        """Do one fault, see that somebody missed SQL, and that rows come again."""
-        before = self._complaints()
+        """Do one fault until somebody has missed SQL, for as long as is said, and see that rows come again."""
+        words = NOTICED.get(fault.kind, "store_unavailable")
+        before = self._complaints(words)
+
+        async def lasting() -> None:
+            await asyncio.sleep(fault.seconds)
+            await self._until(lambda: self._complaints(words) > before, f"somebody misses SQL: {fault.kind}")
+
         with self.report.memory.during(fault.kind):
-            await self._do(fault)
-            if (
-                fault.kind != DOWN_AND_KILLED
-            ):  # who starts without SQL ends at once, and tells of it otherwise
-                await self._until(lambda: self._complaints() > before, f"somebody misses SQL ({fault.kind})")
+            match fault.kind:
+                case "down":
+                    await self._stop_server()
+                    await lasting()
+                    await asyncio.to_thread(self.server.start)
+                case "down, a results worker killed meanwhile":
+                    await self._stop_server()
+                    await self._kill_results()
+                    await asyncio.sleep(fault.seconds)
+                    await asyncio.to_thread(self.server.start)
+                case "read-only":
+                    self.server.do("SET GLOBAL read_only = 1")
+                    await lasting()
+                    self.server.do("SET GLOBAL read_only = 0")
+                case "table locked" | "rows locked":
+                    async with self._locked(fault.kind):
+                        await lasting()
+                case "hangs":
+                    self.server.send(signal.SIGSTOP)
+                    await lasting()
+                    self.server.send(signal.SIGCONT)
+                case _:
+                    self.proxy.arm(fault.kind)
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await self.proxy.hit.wait()
+                    await lasting()
+                    if fault.kind in KILLED:
+                        await asyncio.to_thread(self.server.start)
         await self._progress()
         self.report.faults[fault.kind] += 1
         self.say(
             f"{self.report.faults.total()} {fault.kind}, {fault.seconds:.0f} s; {self.report.memory.last}"
         )
 
-    async def _do(self, fault: Round) -> None:
-        match fault.kind:
-            case kind if kind in (DOWN, DOWN_AND_KILLED):
-                await self._down(fault)
-            case "read-only":
-                before = self._complaints("error 1290")
-                self.server.do("SET GLOBAL read_only = 1")
-                await asyncio.sleep(fault.seconds)
-                await self._until(lambda: self._complaints("error 1290") > before, "a write is refused")
-                self.server.do("SET GLOBAL read_only = 0")
-            case "table locked" | "rows locked":
-                before = self._complaints("error 1205")
-                await asyncio.to_thread(self._lock, fault)
-                await self._until(lambda: self._complaints("error 1205") > before, "a lock is waited for")
-            case "hangs":
-                self.server.send(signal.SIGSTOP)
-                await asyncio.sleep(fault.seconds)
-                self.server.send(signal.SIGCONT)
-            case _:
-                self.proxy.arm(fault.kind)
-                async with asyncio.timeout(120):
-                    await self.proxy.hit.wait()
-                if fault.kind in KILLED:
-                    await asyncio.sleep(self.random.uniform(0, 2))
-                    await asyncio.to_thread(self.server.start)
-
-    async def _down(self, fault: Round) -> None:
+    async def _stop_server(self) -> None:
         await asyncio.to_thread(self.random.choice((self.server.stop, self.server.kill)))
-        until = time.monotonic() + fault.seconds
-        if fault.kind == DOWN_AND_KILLED:
-            victim = self.cluster.workers["results-1"]
-            await self._until(lambda: victim.process is not None, "it runs")
-            assert await asyncio.to_thread(victim.end, signal.SIGKILL) == -signal.SIGKILL
-            before = len(victim.exits)
-            victim.start()
-            await self._until(lambda: len(victim.exits) > before, "it ends, as it can't start without SQL")
-            assert victim.exits[before] > 0
-        await asyncio.sleep(max(until - time.monotonic(), 0))
-        await asyncio.to_thread(self.server.start)
 
-    def _lock(self, fault: Round) -> None:
-        database = self.direct.store
-        with opened(database) as engine, engine.connect() as connection:
-            if fault.kind == TABLE_LOCKED:
-                connection.exec_driver_sql("LOCK TABLES cells WRITE")
-            else:
-                connection.exec_driver_sql("SELECT volume FROM cells FOR UPDATE")
-            time.sleep(fault.seconds)
-            connection.invalidate()
+    async def _kill_results(self) -> None:
+        """Kill a results worker, and see that it can't start without SQL."""
+        victim = self.cluster.workers["results-1"]
+        await self._until(lambda: victim.process is not None, "it runs")
+        assert await asyncio.to_thread(victim.end, signal.SIGKILL) == -signal.SIGKILL
+        before = len(victim.exits)
+        victim.start()
+        await self._until(lambda: len(victim.exits) > before, "it ends, as it can't start without SQL")
+        assert victim.exits[before] > 0
+
+    @asynccontextmanager
+    async def _locked(self, kind: str) -> AsyncIterator[None]:
+        lock = "LOCK TABLES cells WRITE" if kind == TABLE_LOCKED else "SELECT volume FROM cells FOR UPDATE"
+        with opened(self.direct.store) as engine, engine.connect() as connection:
+            await asyncio.to_thread(connection.exec_driver_sql, lock)
+            try:
+                yield
+            finally:
+                connection.invalidate()  # closes it: that gives the lock back
 
     def _complaints(self, words: str = "store_unavailable") -> int:
-        return sum(w.said.count(words) for w in self.cluster.workers.values() if w.job == "results")
+        return sum(worker.said.count(words) for worker in self._results())
+
+    def _results(self) -> list[Worker]:
+        return [worker for worker in self.cluster.workers.values() if worker.job == "results"]
 
     async def _progress(self) -> None:
         """Return when SQL has got something that it hadn't at the call."""
         before = await asyncio.to_thread(self._counted)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while await asyncio.to_thread(self._counted) <= before:
             assert time.monotonic() < deadline, "nothing comes to SQL"
             await asyncio.sleep(0.5)
@@ -289,7 +301,7 @@ class SqlRun:
         return self.direct.store.url.rpartition("/")[2]
 
     async def _until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not holds():
             assert time.monotonic() < deadline, f"waited in vain until {what}: see {self.directory}"
             await asyncio.sleep(0.2)

@@ -22,7 +22,7 @@ async def test_a_worker_on_a_full_disk_says_so_and_ends_and_loses_nothing(
         pytest.skip(f"NOT TESTED, full disks: {why}")
     report = await FullDiskRun(tmp_path, broker).run()
     with capsys.disabled():
-        sys.stdout.write(f"\n{report}\n{report.last_words}\n{report.restored}\n")
+        sys.stdout.write(f"\n{report}\n")
     for name, said in report.last_words.items():
         assert len(said) == 2, "one line each time"
         for line in said:
@@ -30,7 +30,7 @@ async def test_a_worker_on_a_full_disk_says_so_and_ends_and_loses_nothing(
             assert str(tmp_path / "workers" / name) in line
             assert f"({FULL}): free some space" in line
             assert "nothing is lost" in line
-    assert report.restored == {"aggregate-1": "from its own files", "results-1": "doesn't verify, replaying"}
+    assert report.began == {"aggregate-1": "from its own files", "results-1": "doesn't verify, replaying"}
     assert report.comparison is not None
-    assert report.comparison.cells > 1000
+    assert report.comparison.cells > 200
     assert report.comparison.differing == {}
