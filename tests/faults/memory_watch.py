@@ -20,8 +20,9 @@ WATCH_SECONDS = 1.0
 PAGE_BYTES = 4096
 MOST_GROWTH_MB = 64.0
 """During one fault, however long: RocksDB's memory tables may fill up, and blocks of cold pages come to its cache."""
-MOST_CELLS = 2000
-"""In memory: some hours of the generator's time, of which a second of ours has half of one."""
+MOST_CELLS = 10_000
+"""In memory: those of some hours of the generator's time, of which a second of ours has half of one; and, while a
+worker that was started again catches up, all between two checkpoints. The generator makes 15,000 in five minutes."""
 
 
 class Sample(NamedTuple):

@@ -34,6 +34,7 @@ class SqlProxy:
         self._armed = ""
         self._ways: set[_Way] = set()
         self._server: asyncio.Server
+        self._killing: asyncio.Task[None] | None = None
         self.hit = asyncio.Event()
         self.is_cut = False
         """Whether nobody gets through: connections are refused as soon as they are made."""
@@ -110,7 +111,14 @@ class SqlProxy:
     async def _done(self, *, kill: bool) -> None:
         self._armed = ""
         if kill:
-            await self._kill()
+            # Not with the connection: that breaks, and is given up, as soon as the server is gone.
+            self._killing = asyncio.create_task(self._kill_and_tell())
+            await asyncio.shield(self._killing)
+        else:
+            self.hit.set()
+
+    async def _kill_and_tell(self) -> None:
+        await self._kill()
         self.hit.set()
 
 

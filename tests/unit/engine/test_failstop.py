@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from rtexp.engine.failstop import EXIT_FATAL, EXIT_STUCK
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -44,3 +48,24 @@ def test_a_stop_that_hangs_is_ended() -> None:
 def test_a_stop_that_ends_in_time_ends_as_it_likes() -> None:
     ended = run("end_after(30, 'stopping').cancel()\nend_after(30, 'another')")
     assert ended.returncode == 0, "the watchdog itself keeps nobody alive"
+
+
+def test_a_data_directory_that_can_not_be_used_is_named_with_the_reason_and_what_to_do(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    done = run(
+        f"""
+from pathlib import Path
+from rtexp.engine.app import EngineApp
+from rtexp.engine.config import EngineConfig
+app = EngineApp(EngineConfig(group="job", brokers=("nowhere:1",)))
+app.dispatcher.directory = Path({str(tmp_path / "file" / "data")!r})
+app._lock_directory()
+"""
+    )
+    assert done.returncode == EXIT_FATAL
+    assert (
+        f"the data directory {tmp_path}/file/data can't be used (Not a directory): make room" in done.stdout
+    )
+    assert "Traceback" not in done.stdout
