@@ -48,7 +48,7 @@ test: unit properties servers ## Run every ring of tests, one fault run included
 
 # Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass. The shortest part takes
 # those files of the longest one that are about what is seen of a running system.
-SEEN = $(addprefix tests/integration/test_,alerts.py live_pages.py metrics.py state_of_workers.py up.py)
+SEEN = $(addprefix tests/integration/test_,alerts.py demo.py live_pages.py metrics.py state_of_workers.py up.py)
 
 servers: setup mariadb chromium ## Run the rings that need servers, in four parts side by side
 	@said=$$(mktemp -d); failed=0; running=(); \

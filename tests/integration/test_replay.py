@@ -279,7 +279,7 @@ async def test_interrupted_it_says_what_was_sent_which_stands_there_with_a_marke
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*words, env=environ, stdout=pipe, stderr=pipe)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             while not await read_all(settings, settings.actions.topic):  # noqa: ASYNC110 - the topic alone tells
                 await asyncio.sleep(0.2)
             process.send_signal(signal.SIGINT)
