@@ -57,6 +57,8 @@ def _section(name: str, command: click.Command) -> Iterator[str]:
     yield ""
     for part in inspect.cleandoc(command.help or "").split("\n\n"):
         if example := EXAMPLE.match(part):
+            if isinstance(command, click.Group) and not command.invoke_without_command:
+                continue  # it is that of one of its commands
             yield f"```sh\n{' '.join(example[1].split())}\n```"
         else:
             yield paragraph(part)
