@@ -58,7 +58,7 @@ class CommandLine:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    async def __call__(self, *words: str, within_s: float = 120.0) -> tuple[int, str, str]:
+    async def __call__(self, *words: str, within_s: float = 240.0) -> tuple[int, str, str]:
         """Return exit code, standard output and standard error."""
         command = [sys.executable, "-m", "rtexp", "--config", str(self._pipeline.config), *words]
         pipe = asyncio.subprocess.PIPE
