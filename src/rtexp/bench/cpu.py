@@ -9,7 +9,7 @@ from rtexp.bench.backlog import backlog, send_all
 from rtexp.bench.pipeline import Meter, Stage, bench_settings, running
 from rtexp.bench.profile import profiling
 from rtexp.bench.workload import ACTION_HOURS, FIRST_ACTION_MS, HOUR_MS, Workload
-from rtexp.settings import ActionSettings, StatisticsSettings
+from rtexp.settings import ActionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,18 +64,16 @@ async def measure_cpu(
     checkpoint_seconds: float,
     aggregates: int = 1,
     profiles: Path | None = None,
-    looks: bool = True,
+    sections: Mapping[str, object] | None = None,
 ) -> CpuFigures:
     """Run a whole pipeline on the workload; ``profiles``: also sample where its workers' time goes, into there.
 
-    Without ``looks`` none comes within the workload's hours.
+    ``sections``: those of the settings that are otherwise.
     """
     address = stage.broker and stage.broker.address
     tracked = ActionSettings(tracked=workload.event_names, cap_per_hour=workload.cap_per_hour)
     settings = bench_settings(stage.directory, address, tracked, checkpoint_seconds=checkpoint_seconds)
-    if not looks:
-        never = StatisticsSettings(look_every_hours=settings.pipeline.period_hours)
-        settings = settings.model_copy(update={"statistics": never})
+    settings = settings.model_copy(update=sections or {})
     wanted = workload.cells()
     workers = {"ingest": 1, "aggregate": aggregates, "results": 1}
     async with running(settings, stage.environ, workers=workers, broker=stage.broker) as bench:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.bench.cpu import measure_cpu
+from rtexp.settings import MetadataSettings, StatisticsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ SHAPES: Mapping[str, Callable[[Workload], Workload]] = {
 BETWEEN_EVEN = 2
 """Shapes after each even run: close enough for a machine to be as busy with other things."""
 CHECKPOINT_SECONDS = 2.0
+SECTIONS = {"statistics": StatisticsSettings(look_every_hours=72), "metadata": MetadataSettings()}
+"""No looks within the hours of the workload; and experiments are polled as often as elsewhere."""
 _BROKER = "broker"
 
 
@@ -69,7 +72,10 @@ async def measure_shapes(
         stage.say(f"shape: {shape}")
         shaped = workload if shape == EVEN else SHAPES[shape](workload)
         runs.append(
-            (shape, await measure_cpu(shaped, stage, checkpoint_seconds=CHECKPOINT_SECONDS, looks=False))
+            (
+                shape,
+                await measure_cpu(shaped, stage, checkpoint_seconds=CHECKPOINT_SECONDS, sections=SECTIONS),
+            )
         )
 
     for number, shape in enumerate(shapes):

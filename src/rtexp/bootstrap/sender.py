@@ -10,12 +10,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from rtexp.errors import FatalError
+from rtexp.records.snapshot import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rtexp.engine.api import Output
 
+_FRAME_BYTES = 1 << 16
+"""For what a record has besides its value. The client compares sizes before it compresses, the broker afterwards."""
 LATE_SECONDS = 10.0
 """A broker that hasn't taken a record within this time is taken for lost, long before the client gives up."""
 
@@ -60,7 +63,10 @@ class Sender:
         async with self._lock:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._options(), compression_type="gzip", max_request_size=8 << 20, acks="all"
+                    **self._options(),
+                    compression_type="gzip",
+                    max_request_size=MOST_BYTES + _FRAME_BYTES,
+                    acks="all",
                 )
                 try:
                     await producer.start()

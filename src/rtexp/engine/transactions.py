@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from rtexp.errors import FatalError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rtexp.engine.api import Output
     from rtexp.engine.config import EngineConfig
 
+_MAX_REQUEST = 8 << 20
 _MAX_BATCH = 900_000
 """Brokers refuse record batches above 1 MB by default."""
 
@@ -33,7 +35,7 @@ class FencedProducer:
             transactional_id=transactional_id,
             transaction_timeout_ms=int(config.transaction_timeout * 1000),
             request_timeout_ms=int(config.request_timeout * 1000),
-            max_request_size=8 << 20,
+            max_request_size=_MAX_REQUEST,
             max_batch_size=_MAX_BATCH,
             **config.connection(),
         )
@@ -56,9 +58,16 @@ class FencedProducer:
 
     async def transact(self, outputs: Iterable[Output]) -> list[Any]:
         """Send all outputs in one transaction; return their metadata (offsets) once it is committed."""
+        outputs = list(outputs)
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._transact(outputs)
+        except MessageSizeTooLargeError as exc:
+            largest = max(outputs, key=lambda out: len(out.value or b""))
+            raise FatalError(
+                f"a record of {len(largest.value or b''):,} bytes, {(largest.key or b'').decode(errors='replace')!r}, "
+                f"is more than {largest.topic} takes: raise that topic's max.message.bytes; {_MAX_REQUEST:,} are sent at most"
+            ) from exc
         except Exception as exc:
             raise FatalError(f"a transaction failed ({type(exc).__name__}: {exc})") from exc
 

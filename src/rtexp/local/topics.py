@@ -63,7 +63,10 @@ def topics_of(settings: Settings) -> list[Topic]:
         Topic(kafka.topic("filtered-activations"), cut, week, cut_by_setting=True),
         Topic(kafka.topic("partials"), 8, week),
         Topic(kafka.topic("aggregate-users-changelog"), cut, _compacted(64), cut_by_setting=True),
-        Topic(kafka.topic("results-buckets-changelog"), 8, _compacted(64)),
+        # The sums of a period are one record: 70 bytes or so for each of its groups and events.
+        Topic(
+            kafka.topic("results-buckets-changelog"), 8, _compacted(64) | {"max.message.bytes": str(8 * _MB)}
+        ),
         Topic(kafka.topic("results"), 8, _compacted(64)),
         Topic(kafka.topic("status"), 1, _compacted(16)),
         Topic(kafka.topic("alerts"), 1, month),

@@ -215,9 +215,10 @@ class LookSums:
         settled_ms = watermark_ms - self._settle_ms
         if settled_ms < self._next_at_ms:
             return
+        left_out: dict[int, NDArray[np.int64]] = {}
         for key, period in self._periods.items():
             while period.next_at_ms <= min(settled_ms, key[1] + self._period_ms):
-                self._freeze(key, period)
+                self._freeze(key, period, left_out)
         for bucket in [b for b in self._open if b + self._bucket_ms <= settled_ms]:
             del self._open[bucket]
         self._next_at_ms = min(map(self._due_ms, self._periods), default=_NEVER)
@@ -226,15 +227,25 @@ class LookSums:
         next_at_ms = self._periods[key].next_at_ms
         return next_at_ms if next_at_ms <= key[1] + self._period_ms else _NEVER
 
-    def _freeze(self, key: Period, period: _PeriodSums) -> None:
+    def _left_out(self, at_ms: int, known: dict[int, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return what `_totals` holds of buckets that end after ``at_ms``; ``known``: by the first of these buckets.
+
+        Summed once for all periods: thousands of them are frozen at each bucket, and a backlog has many open ones.
+        """
+        first = at_ms // self._bucket_ms * self._bucket_ms
+        if first not in known:
+            later = [self._open_bucket(bucket) for bucket in tuple(self._open) if bucket >= first]
+            known[first] = sum(later, np.zeros_like(self._totals))
+        return known[first]
+
+    def _freeze(self, key: Period, period: _PeriodSums, left_out: dict[int, NDArray[np.int64]]) -> None:
         at_ms = period.next_at_ms
         period.next_at_ms += self._bucket_ms
         is_last = at_ms >= key[1] + self._period_ms
         totals = self._totals[period.series]
         # The last look counts whatever has been counted: also the bucket in which the period ends.
-        for bucket in () if is_last else tuple(self._open):
-            if bucket + self._bucket_ms > at_ms:
-                totals -= self._open_bucket(bucket)[period.series]
+        if not is_last:
+            totals -= self._left_out(at_ms, left_out)[period.series]
         names = [self._names[number] for number in period.series]
         exposed = sorted(
             (bucket, group, counts[0], counts[1])

@@ -204,6 +204,22 @@ async def test_what_sending_raises_is_not_hidden(engine: Engine, settings: Setti
         await MetadataSync(engine, settings, send).run_once(NOW)
 
 
+async def test_more_experiments_than_a_record_holds_are_said_and_nothing_is_sent(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(engine, FEED)
+    sent = Sent()
+    sync = MetadataSync(engine, settings, sent)
+    monkeypatch.setattr(wire, "MOST_BYTES", 1000)
+    with pytest.raises(
+        FatalError, match=r"of 1 experiments with 1 plans takes 1,\d{3} bytes, and 1,000 are the most"
+    ):
+        await sync.run_once(START)
+    assert sent == []
+    monkeypatch.undo()
+    assert names(await sync.run_once(START + 1)) == ["feed"]
+
+
 async def test_the_file_is_written_at_once_and_then_every_five_minutes(
     engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:
