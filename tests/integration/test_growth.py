@@ -17,6 +17,7 @@ from tests.integration.pipelines import Pipeline
 
 from rtexp.bench.workload import FIRST_ACTION_MS, START_MS, THE_ONE, Workload
 from rtexp.bootstrap.sender import Sender
+from rtexp.commands.wait import wait_for_all
 from rtexp.engine.api import Output
 from rtexp.local.raw_records import RawRecord
 from rtexp.local.topics import create_topics
@@ -50,7 +51,7 @@ MIX = Workload(
     triggers=300,
 )
 A_BROKER_TAKES = 1_000_000
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 120.0
 
 
 def settings_of(directory: Path, broker: str) -> Settings:
@@ -89,7 +90,7 @@ async def test_a_mix_of_all_shapes_is_exact_when_workers_are_killed_and_a_disk_i
         await made.begin(experiments())
         await made.send(raw("activations", MIX.activation_records()), marker_ms=FIRST_ACTION_MS)
         await made.send(acts[:half], marker_ms=acts[half - 1].arrival_ms)
-        await made.counted()
+        await wait_for_all(settings, WAIT_SECONDS)
         await says(aggregate, '"event":"checkpoint"')
 
         await asyncio.to_thread(aggregate.end, signal.SIGKILL)
@@ -98,7 +99,7 @@ async def test_a_mix_of_all_shapes_is_exact_when_workers_are_killed_and_a_disk_i
         await made.send(acts[half:], marker_ms=acts[-1].arrival_ms + 3_600_000)
         aggregate.start()
         results.start()
-        await made.counted()
+        await wait_for_all(settings, WAIT_SECONDS)
 
         found = await compare(settings)
         sizes = {topic: await largest(settings, topic) for topic in TOPICS}
@@ -132,7 +133,7 @@ async def largest(settings: Settings, topic: str) -> int:
 async def test_a_broker_takes_a_snapshot_of_thousands_of_experiments_with_plans(
     broker: str, tmp_path: Path
 ) -> None:
-    """The client compares sizes before it compresses: 8 MB, as brokers are told, would be 2,500 experiments."""
+    """The client compares sizes before it compresses: with 8 MB, as brokers are told, 2,000 would be too many."""
     settings = settings_of(tmp_path, broker)
     await create_topics(settings)
     names = [f"experiment-{number}" for number in range(60_000)]

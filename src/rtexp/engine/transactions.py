@@ -66,7 +66,7 @@ class FencedProducer:
             largest = max(outputs, key=lambda out: len(out.value or b""))
             raise FatalError(
                 f"a record of {len(largest.value or b''):,} bytes, {(largest.key or b'').decode(errors='replace')!r}, "
-                f"is more than {largest.topic} takes: raise that topic's max.message.bytes; {_MAX_REQUEST:,} are sent at most"
+                f"is more than {largest.topic} takes: raise its max.message.bytes; {_MAX_REQUEST:,} are sent at most"
             ) from exc
         except Exception as exc:
             raise FatalError(f"a transaction failed ({type(exc).__name__}: {exc})") from exc

@@ -11,8 +11,8 @@ VERSION = 1
 before lacks it. So workers of both kinds may run beside each other."""
 KEY = b"snapshot"
 MOST_BYTES = 64 << 20
-"""Of a record before it is compressed: some 10,000 experiments of three groups whose periods are running, or 100,000
-of which nothing runs. It goes over the wire as a hundredth of that, of which brokers take 8 MB."""
+"""Of a record before it is compressed: some 16,000 experiments of three groups and 256 events whose periods are
+running, or 100,000 of which nothing runs. It goes over the wire as a hundredth of that; brokers take 8 MB."""
 
 
 class Period(msgspec.Struct, frozen=True):
