@@ -149,7 +149,7 @@ async def test_a_broker_takes_a_snapshot_of_thousands_of_experiments_with_plans(
     )
     value = snapshot.encode(taken)
     assert 8 << 20 < len(value) < MOST_BYTES
-    sender = Sender(client_options(settings.kafka))
+    sender = Sender(lambda: client_options(settings.kafka))
     try:
         await sender.send(Output(settings.kafka.topic("ramped-groups"), 0, value, key=snapshot.KEY))
         assert await largest(settings, "ramped-groups") == len(value) + len(snapshot.KEY)

@@ -17,7 +17,7 @@ from rtexp.agents.snapshot_file import SnapshotFile, csv_place
 from rtexp.core.buckets import HOUR_MS
 from rtexp.core.periods import periods_of, ramps_of
 from rtexp.engine.api import Output
-from rtexp.errors import FatalError, StoreUnavailable
+from rtexp.errors import StoreUnavailable
 from rtexp.records import snapshot as wire
 from rtexp.store.availability import Availability
 from rtexp.store.engine import reading
@@ -67,17 +67,18 @@ class MetadataSync:
 
         Periods that have begun get their plans first, so that no snapshot shows one without.
 
-        What ``send`` raises goes through, and FatalError if there are too many experiments for a record. A CSV file
-        that can't be written is logged and tried again.
+        What ``send`` raises goes through. More experiments than a record holds are as if SQL didn't answer: counting
+        and publishing what is known go on. A CSV file that can't be written is logged and tried again.
         """
         try:
             experiments, plans = await asyncio.to_thread(self._read, now_ms)
+            taken = snapshot(experiments, plans, as_of_ms=now_ms, period_ms=self._period_ms)
+            value = _encoded(taken)
         except StoreUnavailable as error:
             self.store.lost(error)
             return None
         self.store.found()
-        taken = snapshot(experiments, plans, as_of_ms=now_ms, period_ms=self._period_ms)
-        await self._send(Output(self._topic, 0, _encoded(taken), key=wire.KEY))
+        await self._send(Output(self._topic, 0, value, key=wire.KEY))
         self._log.debug(
             "snapshot_sent", experiments=len(taken.experiments), plans=len(taken.plans), as_of_ms=now_ms
         )
@@ -95,7 +96,7 @@ class MetadataSync:
 def _encoded(taken: wire.Snapshot) -> bytes:
     value = wire.encode(taken)
     if len(value) > wire.MOST_BYTES:
-        raise FatalError(
+        raise StoreUnavailable(
             f"a snapshot of {len(taken.experiments):,} experiments with {len(taken.plans):,} plans takes "
             f"{len(value):,} bytes, and {wire.MOST_BYTES:,} are the most: activations wait until there are fewer. "
             "Remove experiments that are over from the tables allocations, experiment_groups and experiments"
