@@ -163,7 +163,7 @@ def bad(user: str = "u1") -> bytes:
     return json.dumps({"user_id": user, "event": "search", "time": NOW_MS}).encode()
 
 
-MEND = """jq -c '.ts //= .time'"""
+MEND = "sed s/time/ts/"
 LETTERS = 700
 """Several transactions' worth."""
 
@@ -294,7 +294,7 @@ def test_of_a_value_that_was_cut_the_original_is_read_from_its_raw_topic(broker:
     assert place.run("show", f"{place.actions}/1/0", "--raw") == large.decode()
     assert json.loads(place.run("show", f"{place.actions}/1/1", "--json"))["cut"] is True
     assert place.replay(code=1)["skipped"] == 3  # it is still larger than max_message_bytes
-    report = place.replay("--edit", "jq -c 'del(.pad)'", code=1)
+    report = place.replay("--edit", """sed 's/,"pad":"x*"//'""", code=1)
     assert report["replayed"] == 1
     assert [letter["why"] for letter in report["letters"]] == [
         f"only 900000 of its {len(large)} bytes are left"
@@ -402,9 +402,9 @@ def test_a_replay_that_is_killed_in_the_middle_goes_on_where_it_was(place: Place
     process.wait()
     before = len(place.noted())
     assert 0 < before < LETTERS, "it wasn't in the middle"
-    report = place.replay("--edit", "sed s/time/ts/")
+    report = place.replay("--edit", MEND)
     assert (report["replayed"], report["already_replayed"]) == (LETTERS - before, before)
     users = [json.loads(value or b"")["user_id"] for _, _, value in place.sent()]
     assert sorted(users) == sorted(f"u{n}" for n in range(LETTERS))
     assert users == [f"u{n}" for n in range(LETTERS)], "the order of the partition that they come from"
-    assert place.replay("--edit", "sed s/time/ts/")["replayed"] == 0
+    assert place.replay("--edit", MEND)["replayed"] == 0
