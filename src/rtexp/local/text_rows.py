@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from rtexp.errors import UsageError
+from rtexp.local.raw_writer import MAX_RECORD_BYTES
 from rtexp.local.rows import (
     Refused,
     UnsendableError,
@@ -21,12 +23,14 @@ from rtexp.local.rows import (
     sendable,
 )
 from rtexp.local.times import readable_ms, shifted
+from rtexp.records.raw import REFUSALS, RawDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from rtexp.local.rows import Layout, Sendable
+    from rtexp.settings import TimeFormat
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -55,10 +59,10 @@ def _as_it_is(row: int, value: bytes, layout: Layout) -> Sendable:
     """Send the bytes of a line, whatever they are: bad input is ingest's to judge."""
     try:
         document = _decode(value)
-    except (msgspec.DecodeError, RecursionError):
+    except REFUSALS:
         if layout.arrival is not None:
             raise UnsendableError(f"no such column: {layout.arrival}, as this is no JSON") from None
-        return sendable(row, None, None, value)
+        return _as_ingest_reads_it(row, value, layout)
     user = key_of(_follow(document, layout.paths["user"]))
     time = _follow(document, layout.paths["time"])
     at_ms = readable_ms(time, layout.time_format) if layout.arrival is None else _arrival_ms(document, layout)
@@ -68,11 +72,31 @@ def _as_it_is(row: int, value: bytes, layout: Layout) -> Sendable:
     return sendable(row, moved_ms(at_ms, layout), user, value)
 
 
+def _as_ingest_reads_it(row: int, value: bytes, layout: Layout) -> Sendable:
+    """Send a line that is no JSON for most: if the fault lies beside its fields, ingest counts it all the same.
+
+    So it needs its user's partition and its own time. Where times are moved, only its fields can be written again.
+    """
+    found = _lenient(tuple(layout.paths.items()), layout.time_format).read(value)
+    if found is None:
+        return sendable(row, None, None, value)
+    if layout.shift_ms:
+        return made(row, found, layout, None)
+    return sendable(row, readable_ms(found["time"], layout.time_format), key_of(found["user"]), value)
+
+
+@cache
+def _lenient(paths: tuple[tuple[str, str], ...], time_format: TimeFormat) -> RawDecoder:
+    return RawDecoder(
+        dict(paths), time_format=time_format, max_message_bytes=MAX_RECORD_BYTES, max_ahead_ms=0
+    )
+
+
 def _mapped(row: int, value: bytes, layout: Layout) -> Sendable:
     """Make a raw record of a line's mapped fields."""
     try:
         document = _decode(value)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except REFUSALS as exc:
         raise UnsendableError(f"no columns, as this is no JSON: {exc}") from None
     found = {target: _follow(document, layout.source(target)) for target in layout.paths}
     for target, field in found.items():

@@ -49,7 +49,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**62
 """Beyond every time that is accepted, in any unit; an int64."""
 
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for what it doesn't take: no JSON, no UTF-8, another shape, too deep for it."""
 
 _AT_ONCE = 1000
@@ -157,6 +157,17 @@ class RawDecoder:
             raise ContractError("time-out-of-range", f"{self._paths[self._time]} is {why}")
         return texts, at_ms
 
+    def read(self, value: bytes) -> dict[str, str | int] | None:
+        """Return what stands in the fields, by name, before it is judged; None if one can't be read: bad input."""
+        try:
+            fields = self._fields(self._decode(value))
+        except REFUSALS:
+            try:
+                fields = self._find(value)
+            except ContractError:
+                return None
+        return dict(zip(self._paths, fields, strict=True))
+
     def decode(self, values: Sequence[bytes | None], arrivals_ms: NDArray[np.int64]) -> Decoded:
         """Judge a batch of records, all at once; ``arrivals_ms`` has the same length.
 
@@ -221,7 +232,7 @@ class RawDecoder:
             return None
         try:
             read = self._decode_lines(lines)
-        except _REFUSALS:
+        except REFUSALS:
             return None
         return read if len(read) == len(values) else None
 
@@ -243,7 +254,7 @@ class RawDecoder:
                 if value is not None and len(value) <= self._max_message_bytes:
                     add(fields(decode(value)))
                     continue
-            except _REFUSALS:
+            except REFUSALS:
                 pass
             try:
                 self.judge(value, int(arrivals_ms[position]))
@@ -287,7 +298,7 @@ class RawDecoder:
             raise ContractError("invalid-json", str(exc)) from exc
         try:
             found = self._leaves(value)
-        except _REFUSALS as exc:
+        except REFUSALS as exc:
             found = self._leaves_but_for_surrogates(value, exc)
         if found is None:
             raise ContractError("wrong-type", "not an object")
@@ -307,7 +318,7 @@ class RawDecoder:
         """
         try:
             one, other = (self._leaves(text) for text in (without_lone(value, r) for r in _REPLACEMENTS))
-        except _REFUSALS:
+        except REFUSALS:
             raise ContractError("invalid-json", str(refusal)) from refusal
         if one != other:
             raise ContractError("invalid-json", "a lone surrogate in a used field") from refusal

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,15 +160,36 @@ def test_lines_of_json_are_sent_as_their_bytes_good_or_bad(tmp_path: Path) -> No
     assert refused(path, layout()) == []
 
 
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        pytest.param(rb'"\ud83d"', id="a lone surrogate"),
+        pytest.param(b'"caf\xe9"', id="no UTF-8"),
+        pytest.param(b"9" * 5000, id="more digits than Python reads"),
+        pytest.param(b"[" * 5000 + b"]" * 5000, id="more levels than Python follows"),
+    ],
+)
+def test_a_line_that_ingest_counts_goes_to_its_users_partition_at_its_own_time(
+    tmp_path: Path, ignored: bytes
+) -> None:
+    line = b'{"user_id":"u1","x":%s,"event":"search","ts":%d}' % (ignored, NOON + 5)
+    path = write(tmp_path / "a.jsonl", b'{"user_id":"u2","event":"search","ts":%d}\n%s\n' % (NOON, line))
+    assert sent(path, layout())[1] == (NOON + 5, b"u1", line)
+    assert [values(path, replace(layout(), shift_ms=1000))[1]] == [
+        {"user_id": "u1", "event": "search", "ts": NOON + 1005}
+    ]
+
+
 def test_mapped_json_keeps_the_types_of_its_fields_and_refuses_rows_without_them(tmp_path: Path) -> None:
     lines = [{"id": 5, "e": "search", "ts": NOON}, {"id": 5, "ts": NOON}, {"id": None, "e": {}, "ts": "x"}]
-    path = write(tmp_path / "a.ndjson", "\n".join(map(json.dumps, lines)) + "\nnull\nnope\n")
+    good = "\n".join(map(json.dumps, lines)).encode()
+    path = write(tmp_path / "a.ndjson", good + b'\nnull\nnope\n{"id":"\xff"}\n')
     how = layout(columns={"user": "id", "event": "e"})
     assert values(path, how) == [
         {"user_id": 5, "event": "search", "ts": NOON},
         {"user_id": None, "event": {}, "ts": "x"},
     ]
-    assert [row.row for row in refused(path, how)] == [2, 4, 5]
+    assert [row.row for row in refused(path, how)] == [2, 4, 5, 6]
 
 
 def test_record_times_come_from_the_arrival_column_where_one_is_named(tmp_path: Path) -> None:
