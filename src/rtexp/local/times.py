@@ -62,12 +62,19 @@ def from_ticks(ticks: int, a_second: int, time_format: TimeFormat) -> object:
 
 
 def shifted(value: object, time_format: TimeFormat, by_ms: int) -> object:
-    """Return a time moved by so many ms, in its own format; what isn't a time comes back as it is."""
+    """Return a time moved by so many ms, in its own format; what isn't a time, or would be none, comes back as it is.
+
+    >>> shifted("2023-11-14T22:13:20Z", "iso8601", 1000), shifted("9999-12-31", "iso8601", 86_400_000)
+    ('2023-11-14T22:13:21+00:00', '9999-12-31')
+    """
     if readable_ms(value, time_format) is None:
         return value
     if isinstance(value, str):
-        at = _EPOCH + timedelta(microseconds=_iso_microseconds(value) or 0) + timedelta(milliseconds=by_ms)
-        return at.isoformat()
+        at = _EPOCH + timedelta(microseconds=_iso_microseconds(value) or 0)
+        try:
+            return (at + timedelta(milliseconds=by_ms)).isoformat()
+        except OverflowError:  # a year of five digits
+            return value
     assert isinstance(value, int)
     return value + by_ms * 1000 // _MICROSECONDS[time_format]
 
