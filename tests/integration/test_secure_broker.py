@@ -255,6 +255,15 @@ def test_a_command_ends_with_one_line_and_1(
     assert not [said for said in before if "Traceback" in said]
 
 
+def test_no_password_is_told_where_all_is_logged(secure: SecureBroker, tmp_path: Path) -> None:
+    (tmp_path / "rtexp.toml").write_text(as_toml(Settings(kafka=secure.settings("LOGIN", "PLAIN"))))
+    words = [sys.executable, "-m", "rtexp", "--debug", "topics", "create"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Authenticated as" in ended.stderr
+    assert "MetadataRequest" in ended.stderr, "requests aren't logged"
+    assert PASSWORD not in ended.stderr
+
+
 @pytest.mark.parametrize("job", ["ingest", "aggregate"])
 def test_a_worker_ends_at_once_with_one_line(secure: SecureBroker, job: str, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ def security_options(kafka: KafkaSettings) -> dict[str, Any]:
 
     Reads the files that the settings name; ConfigError if one of them can't be read.
     """
+    logging.getLogger("aiokafka.conn").addFilter(_is_no_login)
     options: dict[str, Any] = {"security_protocol": kafka.protocol}
     if kafka.protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(kafka)
@@ -33,6 +35,12 @@ def security_options(kafka: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": read_secret("[kafka] password_file", kafka.password_file),
         }
     return options
+
+
+def _is_no_login(record: logging.LogRecord) -> bool:
+    """At debug level the client logs all that it sends, the password of PLAIN too, and of SCRAM what gives it away."""
+    said = record.args if isinstance(record.args, tuple) else ()
+    return not any(type(item).__name__.startswith("SaslAuthenticate") for item in said)
 
 
 def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
