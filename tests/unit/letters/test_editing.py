@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rtexp.letters import editing
 from rtexp.letters.editing import EditFailedError, edited
 from rtexp.records.letters import Letter, Origin
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LETTER = Letter(Origin("clicks", 1, 7), "wrong-type", "", 1, 5, None, b"", 0)
 VALUE = b'{"a": 1}\xff\x00'
@@ -62,9 +67,14 @@ async def test_a_command_that_never_stops_writing_is_ended(monkeypatch: pytest.M
         await edited("yes", LETTER, VALUE)
 
 
-async def test_whoever_gives_up_waiting_ends_the_command() -> None:
-    task = asyncio.create_task(edited("exec sleep 500", LETTER, VALUE))
-    await asyncio.sleep(0.1)
+async def test_whoever_gives_up_waiting_ends_the_command(tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+    task = asyncio.create_task(edited(f"echo $$ > {said}; exec sleep 500", LETTER, VALUE))
+    async with asyncio.timeout(60):
+        while not said.exists() or not said.read_text().endswith("\n"):  # noqa: ASYNC110 - it tells nobody else
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text()), 0)
