@@ -51,13 +51,15 @@ class Joiner:
 
         ``entries`` are those of sketches, by row of user.
         """
-        walked, indexed = self._triggers.apart(actions.users)
-        joined = self._triggers.join(walked, actions.users, actions.times, actions.arrivals)
-        counted = [self._count(actions, entries, *joined)]
-        for rows, triggers in indexed:
+        walked, apart = self._triggers.apart(actions.users)
+        joined = self._triggers.join(
+            walked, actions.users, actions.times, actions.arrivals, apart, PAIRS_AT_ONCE
+        )
+        counted = [self._count(actions, entries, *pairs) for pairs in joined]
+        for rows, triggers in apart:  # after the walk, which adds to them
             counted.append(actions.users[rows[:1]])
             self._join_one(actions.some(rows), triggers, entries)
-        return np.concatenate(counted)
+        return np.concatenate(counted) if counted else actions.users[:0]
 
     def _join_one(self, actions: Actions, triggers: Ints, entries: NDArray[np.uint32]) -> None:
         """Do so for actions of one user, who has these triggers."""
@@ -85,7 +87,7 @@ class Joiner:
             users,
             entries,
         )
-        return users
+        return users[run_starts(users)]
 
     def _count_whole(self, actions: Actions, triggers: Ints, entries: NDArray[np.uint32]) -> None:
         """Count all of one user's actions for each of these triggers, which are of distinct groups."""

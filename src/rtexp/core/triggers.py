@@ -29,7 +29,7 @@ _FREE = -1
 MANY = 64
 """Users with more triggers than this get an index, if a walk finds few of them .."""
 FEW_USERS = 8
-""".. that is this many: more of them share the price of a step."""
+""".. that is this many, or twice as many after twice as many steps: more of them share the price of a step."""
 INDEXED_USERS = 256
 """No more than this, as each is a step in Python for a batch in which it acts."""
 
@@ -107,13 +107,22 @@ class Triggers:
         if not self._index:
             return rows, []
         is_indexed = self._is_indexed[users]
-        far = np.flatnonzero(is_indexed)
-        far = far[stable_order(users[far])]
-        parts = np.split(far, run_starts(users[far])[1:]) if far.size else []
-        return rows[~is_indexed], [(mine, self._index[int(users[mine[0]])]) for mine in parts]
+        return rows[~is_indexed], self._indexed(users, np.flatnonzero(is_indexed))
 
-    def walk(self, users: Ints, rows: Ints) -> Iterator[tuple[Ints, Ints]]:
-        """Yield (some of ``rows``, trigger of each), one trigger of every user at a time, until all are seen."""
+    def _indexed(self, users: Ints, rows: Ints) -> list[tuple[Ints, Ints]]:
+        """Return of each user, all with an index, (its rows among these, all of its triggers).
+
+        Those come as a walk meets them, those that were added since the index was made at the end.
+        """
+        rows = rows[stable_order(users[rows])]
+        parts = np.split(rows, run_starts(users[rows])[1:]) if rows.size else []
+        return [(mine, self._index[int(users[mine[0]])]) for mine in parts]
+
+    def walk(self, users: Ints, rows: Ints, apart: list[tuple[Ints, Ints]]) -> Iterator[tuple[Ints, Ints]]:
+        """Yield (some of ``rows``, trigger of each), one trigger of every user at a time, until all are seen.
+
+        Or until so few users are left that they get an index: then what wasn't seen of theirs is added to ``apart``.
+        """
         following = self.head[users[rows]]
         step = 0
         while (more := following != _END).any():
@@ -123,13 +132,14 @@ class Triggers:
             following = self._next[triggers]
             step += 1
             # At 64, 128, 256 and so on, to cost nothing beside the steps themselves.
-            if step >= MANY and step & (step - 1) == 0:
-                self._index_users(np.unique(users[rows]))
+            if step >= MANY and step & (step - 1) == 0 and self._index_users(np.unique(users[rows]), step):
+                apart += [(mine, triggers[step:]) for mine, triggers in self._indexed(users, rows)]
+                return
 
     def of(self, users: Ints) -> tuple[Ints, Ints]:
         """Return (rows of ``users``, trigger of each), all of them, in no order that means anything."""
         walked, indexed = self.apart(users)
-        steps = list(self.walk(users, walked))
+        steps = list(self.walk(users, walked, indexed))
         steps += [(np.repeat(rows, len(mine)), np.tile(mine, len(rows))) for rows, mine in indexed]
         if not steps:
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -146,16 +156,16 @@ class Triggers:
     def _has(self, users: Ints, wanted: Ints, of_triggers: Callable[[Ints], NDArray[Any]]) -> Bools:
         found = np.zeros(len(users), np.bool_)
         walked, indexed = self.apart(users)
-        for rows, triggers in self.walk(users, walked):
+        for rows, triggers in self.walk(users, walked, indexed):
             found[rows[of_triggers(triggers) == wanted[rows]]] = True
         for rows, triggers in indexed:
-            found[rows] = np.isin(wanted[rows], of_triggers(triggers))
+            found[rows] |= np.isin(wanted[rows], of_triggers(triggers))
         return found
 
-    def _index_users(self, users: Ints) -> None:
-        """Give an index to users with many triggers, if they are few."""
-        if len(users) > min(FEW_USERS, INDEXED_USERS - len(self._index)):
-            return
+    def _index_users(self, users: Ints, steps: int) -> bool:
+        """Give an index to users with many triggers, if they are few; say so."""
+        if len(users) > min(FEW_USERS * steps // MANY, INDEXED_USERS - len(self._index)):
+            return False
         following = self.head.item
         for user in users.tolist():
             found, trigger = [], following(user)
@@ -164,6 +174,7 @@ class Triggers:
                 trigger = self._next.item(trigger)
             self._index[user] = np.array(found, np.int64)
         self._is_indexed[users] = True
+        return True
 
     def add(self, users: Ints, groups: Ints, at_ms: Ints, arrivals_ms: Ints, ends_ms: Ints) -> Ints:
         """Add triggers that aren't there yet, and return their rows; all counts are 0."""
@@ -183,20 +194,33 @@ class Triggers:
             self._earliest_end_ms = earliest_ms
         return new
 
-    def join(self, rows: Ints, users: Ints, times: Ints, arrivals: Ints) -> tuple[Ints, Ints]:
-        """Return (some of ``rows``, trigger of each) for every trigger that an action counts for, by a walk.
+    def join(  # noqa: PLR0917 - one column each
+        self,
+        rows: Ints,
+        users: Ints,
+        times: Ints,
+        arrivals: Ints,
+        apart: list[tuple[Ints, Ints]],
+        at_once: int,
+    ) -> Iterator[tuple[Ints, Ints]]:
+        """Yield (some of ``rows``, trigger of each) for every trigger that an action counts for, by a walk.
 
-        The rows of one trigger come in the order of its actions: a trigger is met at the same step of the walk
-        for all of them.
+        Not many more than ``at_once`` are yielded together. Those of one trigger are, in the order of its actions: it
+        is met at the same step of the walk for all of them. What isn't walked stands in ``apart`` afterwards (`walk`).
         """
-        joined_rows, joined = [], []
-        for walked, triggers in self.walk(users, rows):
+        joined_rows: list[Ints] = []
+        joined: list[Ints] = []
+        waiting = 0
+        for walked, triggers in self.walk(users, rows, apart):
             counts = self.joins(triggers, times[walked], arrivals[walked])
             joined_rows.append(walked[counts])
             joined.append(triggers[counts])
-        if not joined:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        return np.concatenate(joined_rows), np.concatenate(joined)
+            waiting += len(joined[-1])
+            if waiting >= at_once:
+                yield np.concatenate(joined_rows), np.concatenate(joined)
+                joined_rows, joined, waiting = [], [], 0
+        if joined:
+            yield np.concatenate(joined_rows), np.concatenate(joined)
 
     def joins(self, triggers: Ints, times: Ints, arrivals: Ints) -> Bools:
         """Tell of each pair whether the action counts for the trigger."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from tests.properties.users_streams import Step, apply_columns, apply_plain, counts_of, counts_of_deltas
 
 from rtexp.core import deltas
@@ -17,6 +19,9 @@ from rtexp.core.users_columns import ColumnarUsers
 from rtexp.core.users_plain import Action, Activation, PlainUsers
 from rtexp.tables.user_pages import MAX_PAGE_BYTES
 from rtexp.tables.users import UsersTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T0 = 472_222 * HOUR_MS
 END_MS = T0 + 72 * HOUR_MS
@@ -50,7 +55,7 @@ def add(made: Triggers, users: np.ndarray, group: int, *, end_ms: int = END_MS) 
 def walked(made: Triggers, users: int) -> list[int]:
     """Walk the users' triggers; return how many of them have an index then, and that triggers of each."""
     everyone = np.arange(users)
-    list(made.walk(everyone, everyone))
+    list(made.walk(everyone, everyone, []))
     return [len(triggers) for _, triggers in made.apart(everyone)[1]]
 
 
@@ -67,10 +72,34 @@ def test_many_users_with_many_triggers_share_the_steps_of_a_walk_and_have_no_ind
     assert walked(users_with(FEW_USERS + 1, MANY + 1), FEW_USERS + 1) == []
 
 
+@pytest.mark.parametrize("users", [FEW_USERS, FEW_USERS + 1, 2 * FEW_USERS])
+def test_who_gets_an_index_in_the_middle_of_a_walk_is_walked_no_further(users: int) -> None:
+    made = users_with(users, 3 * MANY)
+    actors = np.tile(np.arange(users), 5)
+    rows, apart = made.apart(actors)
+    seen = list(made.walk(actors, rows, apart))
+    assert len(seen) == (MANY if users == FEW_USERS else 2 * MANY)
+    seen += [(np.repeat(mine, len(triggers)), np.tile(triggers, len(mine))) for mine, triggers in apart]
+    pairs = np.concatenate([np.stack(pair, axis=1) for pair in seen])
+    assert len(pairs) == len(np.unique(pairs, axis=0)) == len(actors) * 3 * MANY
+    assert (made.user[pairs[:, 1]] == actors[pairs[:, 0]]).all()
+
+
+def test_what_a_walk_joins_comes_in_parts_that_keep_a_trigger_together() -> None:
+    users = 3 * FEW_USERS  # too many for an index after 128 steps
+    made = users_with(users, 2 * MANY + 1)
+    actors = np.tile(np.arange(users), 5)
+    times = np.full(len(actors), T0)
+    parts = list(made.join(np.arange(len(actors)), actors, times, times, [], 1_000))
+    assert max(len(rows) for rows, _ in parts) < 1_000 + len(actors)
+    triggers = [set(joined.tolist()) for _, joined in parts]
+    assert sum(map(len, triggers)) == len(set().union(*triggers)) == users * (2 * MANY + 1)
+
+
 def test_no_more_than_so_many_users_have_an_index() -> None:
     made = users_with(INDEXED_USERS + 1, MANY + 1)
     for user in range(INDEXED_USERS + 1):
-        list(made.walk(np.array([user]), np.array([0])))
+        list(made.walk(np.array([user]), np.array([0]), []))
     assert len(made.apart(np.arange(INDEXED_USERS + 1))[1]) == INDEXED_USERS
 
 
@@ -123,12 +152,19 @@ def test_all_actions_of_such_a_user_count_beside_triggers_that_only_some_count_f
     assert columns.canonical() == plain.canonical()
 
 
-def crawling(triggers: int) -> ColumnarUsers:
-    """Columns of a user with so many triggers, who is known to have many."""
+def activated(triggers: int) -> ColumnarUsers:
+    """Columns of a user with so many triggers, of whom nobody knows yet that there are many; so it is after a start."""
     columns = ColumnarUsers(RULES)
     times = np.full(triggers, T0)
     columns.activate(["crawler"] * triggers, np.arange(triggers), activations(triggers), times, times)
     columns.advance(T0, T0 + HOUR_MS)
+    columns.take_deltas()
+    return columns
+
+
+def crawling(triggers: int) -> ColumnarUsers:
+    """Columns of such a user, who is known to have many."""
+    columns = activated(triggers)
     act(columns, 0, 1)
     columns.take_deltas()
     return columns
@@ -139,14 +175,23 @@ def act(columns: ColumnarUsers, first: int, end: int) -> None:
     columns.act(["crawler"] * len(times), np.zeros_like(times), ["click"], times, times)
 
 
-def test_actions_of_such_a_user_take_memory_by_cells_and_not_by_joins() -> None:
+@pytest.mark.parametrize(
+    ("make", "bytes_a_cell"),
+    [
+        pytest.param(activated, 10_000, id="the first ones, which are walked a little"),
+        pytest.param(crawling, 1_000, id="those after them"),
+    ],
+)
+def test_actions_of_such_a_user_take_memory_by_cells_and_not_by_joins(
+    make: Callable[[int], ColumnarUsers], bytes_a_cell: int
+) -> None:
     cells, actions = 5_000, 4_000
-    columns = crawling(cells)
+    columns = make(cells)
     tracemalloc.start()
     act(columns, 1, 1 + actions)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1_000 * cells < cells * actions
+    assert peak < bytes_a_cell * cells < cells * actions * 16
     assert columns.take_deltas().counts[:, 0].tolist() == [actions] * cells
 
 

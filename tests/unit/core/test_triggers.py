@@ -52,7 +52,8 @@ def test_times_far_from_the_triggers_own_stay_exact_beside_near_ones() -> None:
     assert made.end_ms(column(0, 1, 2)).tolist() == ends
     late = AT + 2 * month
     users, times = column(0, 0, 1, 2, 2), column(AT, late, AT, late, late)
-    joined = made.join(column(0, 1, 2, 3, 4), users, times, column(AT, AT, AT, AT, late))
+    came = column(AT, AT, AT, AT, late)
+    (joined,) = made.join(column(0, 1, 2, 3, 4), users, times, came, [], 1_000)
     assert sorted(zip(*(part.tolist() for part in joined), strict=True)) == [(0, 0), (2, 1), (4, 2)]
 
 

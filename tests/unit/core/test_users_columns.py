@@ -222,7 +222,8 @@ def test_joined_rows_of_a_trigger_keep_the_order_of_its_actions() -> None:
     triggers = Triggers(events=1, join_delay_ms=0, grace_ms=0)
     triggers.grow(2)
     triggers.add(ints(0, 0, 1), ints(0, 1, 0), ints(0, 0, 0), ints(0, 0, 0), ints(9, 9, 9))
-    rows, joined = triggers.join(ints(0, 1, 2, 3), ints(0, 1, 0, 0), ints(1, 2, 3, 4), ints(1, 2, 3, 4))
+    times = ints(1, 2, 3, 4)
+    ((rows, joined),) = triggers.join(ints(0, 1, 2, 3), ints(0, 1, 0, 0), times, times, [], 1_000)
     by_trigger = {
         t: [r for r, j in zip(rows.tolist(), joined.tolist(), strict=True) if j == t] for t in range(3)
     }
