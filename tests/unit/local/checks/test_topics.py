@@ -54,7 +54,7 @@ def test_topics_that_are_missing_are_named() -> None:
     (finding,) = judge_topics(topics_of(LIVE), found, LIVE)
     assert finding.text == "actions, rtexp.status missing: `rtexp topics create`, or `rtexp up`, makes them"
     (finding,) = judge_topics(topics_of(LIVE), {}, LIVE)
-    assert "and 9 more missing" in finding.text
+    assert "and 10 more missing" in finding.text
 
 
 @pytest.mark.parametrize(
