@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = ("flip", "truncate", "delete", "zero", "swap", "older file", "older directory")
-"""Without what `append` would do: RocksDB's open never returns from some MANIFESTs with bytes added at their end."""
+"""Without what `append` would do: RocksDB's open never returns from some MANIFESTs with bytes added at their end, so
+that the process ends (`rtexp.engine.opening`), and with it these runs."""
 TABLES_SHARE = 0.6
 """Of the files that are damaged so many are tables, which hold all pages; the rest is any of them."""
 

@@ -20,6 +20,7 @@ import msgspec
 import rocksdict
 
 from rtexp.engine.api import Page
+from rtexp.engine.opening import mark_of, watched
 from rtexp.errors import DiskUnusable, StoreDamaged
 
 if TYPE_CHECKING:
@@ -89,7 +90,11 @@ class PartitionStore:
     def _open(self) -> rocksdict.Rdict:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            return rocksdict.Rdict(str(self._path), self._options())
+            if mark_of(self._path).exists():
+                log.warning("%s: local store couldn't be opened the last time, replaying", self._path)
+                shutil.rmtree(self._path, ignore_errors=True)
+            with watched(self._path):
+                return rocksdict.Rdict(str(self._path), self._options())
         except Exception as exc:
             raise self._meant(exc, "opened") from exc
 

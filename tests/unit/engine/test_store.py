@@ -275,3 +275,34 @@ def test_two_stores_on_one_path_leave_the_first_as_it_is(store: PartitionStore, 
     with pytest.raises(DiskUnusable, match="stop whatever else has it open"):
         PartitionStore(path)
     assert list(store.pages()) == [Page(b"page:a", b"1")]
+
+
+HANGS = """
+import ctypes, sys
+from pathlib import Path
+import rocksdict
+from rtexp.engine import opening
+from rtexp.engine.store import PartitionStore
+opening.OPEN_SECONDS = 0.5
+rocksdict.Rdict = lambda *_: ctypes.PyDLL(None).sleep(120)  # with the interpreter lock, as RocksDB does
+PartitionStore(Path(sys.argv[1]))
+"""
+
+
+def test_an_opening_that_never_ends_ends_the_process_and_the_next_start_replays(
+    store: PartitionStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(store, {b"page:a": b"1"}, 7)
+    store.close()
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS, str(path)], capture_output=True, timeout=100, check=False
+    )
+    assert (ended.returncode, b"Timeout" in ended.stderr) == (1, True)
+    again = PartitionStore(path)
+    assert (again.head, list(again.pages())) == (None, [])
+    assert "couldn't be opened the last time, replaying" in caplog.text
+    write(again, {b"page:a": b"2"}, 8)
+    again.close()
+    third = PartitionStore(path)
+    assert third.head == head_at(8), "the mark is gone"
+    third.close()
