@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, TYPE_CHECKING
@@ -38,10 +39,14 @@ _decode = msgspec.json.Decoder().decode
 
 # --- JSON lines
 
+_ARRAY = re.compile(rb"\[\s*(\{|$)")
+
 
 def json_rows(file: IO[bytes], path: Path, layout: Layout) -> Iterator[Sendable | Refused]:
-    """Read JSON lines: without ``--columns`` they are sent as they are, with all their fields."""
-    del path  # in the signature that both kinds of file share
+    """Read JSON lines: without ``--columns`` they are sent as they are, with all their fields.
+
+    UsageError for a file that is one array of objects.
+    """
     read = _mapped if layout.columns else _as_it_is
     row = 0
     for line, content in enumerate(file, 1):
@@ -49,6 +54,10 @@ def json_rows(file: IO[bytes], path: Path, layout: Layout) -> Iterator[Sendable 
         if not value:
             continue
         row += 1
+        if row == 1 and _ARRAY.match(value):
+            raise UsageError(
+                f"{path} is a JSON array: expected an object a line, as `jq -c '.[]'` makes of it"
+            )
         try:
             yield read(row, value, layout)
         except UnsendableError as exc:

@@ -180,6 +180,13 @@ def test_a_line_that_ingest_counts_goes_to_its_users_partition_at_its_own_time(
     ]
 
 
+@pytest.mark.parametrize("text", ['[{"user_id":"u","event":"e","ts":1}]', "[\n  {\n"])
+def test_an_array_of_objects_is_an_error_and_not_lines_of_rubbish(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "a.json", text)
+    with pytest.raises(UsageError, match=r"is a JSON array: expected an object a line, as `jq -c '\.\[\]'`"):
+        sent(path, layout())
+
+
 def test_mapped_json_keeps_the_types_of_its_fields_and_refuses_rows_without_them(tmp_path: Path) -> None:
     lines = [{"id": 5, "e": "search", "ts": NOON}, {"id": 5, "ts": NOON}, {"id": None, "e": {}, "ts": "x"}]
     good = "\n".join(map(json.dumps, lines)).encode()
