@@ -50,12 +50,16 @@ def judged(
 ) -> tuple[list[Change], list[Refusal]]:
     """Return what rows add to what is stored, and all refusals, in the order of the rows.
 
-    What lies ahead of all activations that may be accepted now is left for later: until then people may move it.
+    What lies ahead of all activations that may be accepted now is left for later: until then people may move it. So
+    is all of an experiment that is new and has nothing else; of one that has begun groups are known before their time,
+    as a period's plan is about all of them.
     """
     judge = Judge(stored, pipeline, now_ms)
     changes, refusals = [], list(yielded.refusals)
     for experiment in yielded.experiments:
         begun = [a for a in experiment.allocations if a.at_ms <= judge.latest_ms]
+        if not begun and experiment.name not in judge.stored:
+            continue
         found = replace(experiment, allocations=tuple(begun))
         try:
             change = judge.change(grown(judge.stored.get(experiment.name), found))

@@ -189,6 +189,24 @@ async def test_what_lies_ahead_may_be_moved_until_an_activation_could_lie_in_it(
     assert await theirs.poll(ahead + HOUR) == {"feed": [*FEED, ("t", 50, 23)]}
 
 
+async def test_an_experiment_that_lies_ahead_may_be_changed_altogether(theirs: Theirs) -> None:
+    theirs.add(("feed", "c", 5, "2023-11-15 00:00:00"), ("feed", "treatmnt", 5, "2023-11-15 00:00:00"))
+    assert await theirs.poll() == {}
+    theirs.do("UPDATE tests SET arm = 't' WHERE arm = 'treatmnt'", "UPDATE tests SET base = 't'")
+    assert await theirs.poll(START + 24 * HOUR) == {"feed": [("c", 5, 24), ("t", 5, 24)]}
+    (stored,) = theirs.stored()
+    assert (stored.control, stored.groups) == ("t", ("c", "t"))
+
+
+async def test_a_group_that_is_to_be_ramped_later_is_in_the_plan_of_a_period_that_begins_before(
+    theirs: Theirs,
+) -> None:
+    theirs.begin()
+    theirs.add(("feed", "u", 5, "2023-11-15 00:00:00"))
+    assert await theirs.poll() == {"feed": FEED}
+    assert theirs.stored()[0].groups == ("c", "t", "u")
+
+
 async def test_a_wrong_row_is_told_each_minute_until_it_is_right(theirs: Theirs) -> None:
     theirs.begin()
     theirs.add(("bad", "c", 500, "2023-11-14 00:00:00"), ("bad", "t", 5, "2023-11-14 00:00:00"))
