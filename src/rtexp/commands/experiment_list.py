@@ -30,8 +30,8 @@ class Listed(NamedTuple):
     allocated: dict[str, float]
     """Percent by group, the control first."""
     periods: Sequence[tuple[int, int]]
-    source: str
-    """``query`` where the query of `[metadata]` yields it, else ``file``."""
+    source: str | None
+    """``query`` where the query of `[metadata]` yields it, else ``file``; None: the query fails."""
 
 
 class Listing(NamedTuple):
@@ -41,6 +41,8 @@ class Listing(NamedTuple):
     refused: Sequence[Refusal] = ()
     fault: str = ""
     """Why the query yields nothing; empty: it does, or there is none."""
+    yielded: int | None = None
+    """How many experiments the query yields that are right by themselves; None without one, or where it fails."""
 
 
 def read_listing(settings: Settings, now_ms: int) -> Listing:
@@ -55,14 +57,15 @@ def read_listing(settings: Settings, now_ms: int) -> Listing:
         with foreign_engine(settings) as source:
             yielded = experiments_of(run_query(source, settings.metadata.query))
     except StoreUnavailable as error:
-        return Listing(_listed(stored, frozenset(), settings, now_ms), fault=str(error))
+        return Listing(_listed(stored, None, settings, now_ms), fault=str(error))
     _, refusals = judged(stored, yielded, pipeline=settings.pipeline, now_ms=now_ms)
     names = frozenset(e.name for e in yielded.experiments) | {refusal.experiment for refusal in refusals}
-    return Listing(_listed(stored, names, settings, now_ms), refusals)
+    listed = _listed(stored, names, settings, now_ms)
+    return Listing(listed, refusals, yielded=len(yielded.experiments))
 
 
 def _listed(
-    stored: Iterable[Experiment], of_query: frozenset[str], settings: Settings, now_ms: int
+    stored: Iterable[Experiment], of_query: frozenset[str] | None, settings: Settings, now_ms: int
 ) -> list[Listed]:
     period_ms = settings.pipeline.period_hours * HOUR_MS
     listed = []
@@ -72,7 +75,7 @@ def _listed(
         for allocation in experiment.allocations:  # in order of time
             if allocation.at_ms <= now_ms:
                 allocated[allocation.group] = allocation.percent
-        source = "query" if experiment.name in of_query else "file"
+        source = None if of_query is None else "query" if experiment.name in of_query else "file"
         found = periods(experiment, period_ms)
         listed.append(Listed(experiment.name, experiment.control, allocated, found, source))
     return listed
@@ -81,7 +84,12 @@ def _listed(
 def as_text(listing: Listing, now_ms: int) -> str:
     """Return a table for people."""
     if not listing.experiments:
-        return "no experiments yet: `rtexp experiments load` adds some"
+        if listing.yielded is None:
+            return "no experiments yet: `rtexp experiments load` adds some"
+        return (
+            f"no experiments yet: [metadata] query yields {listing.yielded}, "
+            "which a results worker takes over once they have begun"
+        )
     rows = [
         [
             printable(found.name),
@@ -89,7 +97,7 @@ def as_text(listing: Listing, now_ms: int) -> str:
             ", ".join(f"{printable(group)} {percent:g} %" for group, percent in found.allocated.items()),
             _newest(found.periods, now_ms),
             str(len(found.periods)),
-            found.source,
+            found.source or "not known",
         ]
         for found in listing.experiments
     ]

@@ -367,9 +367,24 @@ def test_the_list_says_that_a_query_fails_and_what_is_known_all_the_same(
     monkeypatch.setenv("RTEXP_METADATA__QUERY", "SELECT * FROM gone")
     ended = rtexp("experiments", "list")
     assert (ended.code, len(ended.out.splitlines())) == (1, 2)
+    assert ended.out.splitlines()[1].endswith("  not known")
     place = f"sqlite:///{rtexp.database}"
     assert ended.err == f"rtexp: [metadata] query failed in {place}: no such table: gone\n"
-    assert json.loads(rtexp("experiments", "list", "--json").out)["query_error"]
+    listed = json.loads(rtexp("experiments", "list", "--json").out)
+    assert listed["query_error"]
+    assert listed["experiments"][0]["from"] is None
+
+
+def test_a_query_may_be_tried_before_any_worker_runs(
+    rtexp: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtexp("db", "upgrade")
+    ask(monkeypatch, f"('feed', 'c', 'c', 5, {START}), ('feed', 't', 'c', 5, {START})")
+    assert rtexp("experiments", "list") == (
+        0,
+        "no experiments yet: [metadata] query yields 1, which a results worker takes over once they have begun\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(
