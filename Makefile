@@ -46,20 +46,24 @@ demo: setup ## Run everything on this machine on generated events (SECONDS=60: e
 
 test: unit properties servers ## Run every ring of tests, one fault run included
 
-# Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass. The shortest part takes
-# those files of the longest one that are about what is seen of a running system.
+# Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass. SEEN is what is seen of
+# a running system, FOREIGN what comes from other people: their topics, their brokers, their mistakes.
 SEEN = $(addprefix tests/integration/test_,alerts.py demo.py live_pages.py metrics.py state_of_workers.py up.py)
+FOREIGN = $(addprefix tests/integration/test_,bad_input.py dead_letter_limits.py dead_letters.py foreign_topics.py \
+	secure_broker.py)
+PIPELINE = $(addprefix tests/integration/test_,pipeline.py growth.py)
 
-servers: setup mariadb chromium ## Run the rings that need servers, in four parts side by side
+servers: setup mariadb chromium ## Run the rings that need servers, in five parts side by side
 	@said=$$(mktemp -d); failed=0; running=(); \
 	each() { local bad=0; for words in "$$@"; do $(PYTEST) $$words || bad=1; done; return $$bad; }; \
 	start() { each "$${@:2}" >"$$said/$$1" 2>&1 & running+=($$!); }; \
-	start faults "tests/faults --timeout 600"; \
-	start browser "tests/browser --timeout 120" "$(SEEN) --timeout 300"; \
-	start pipeline "tests/integration/test_pipeline.py --timeout 300"; \
-	each "tests/integration $(addprefix --ignore ,tests/integration/test_pipeline.py $(SEEN)) --timeout 300" || failed=1; \
+	start faults "tests/faults --timeout 900"; \
+	start browser "tests/browser --timeout 120" "$(SEEN) --timeout 600"; \
+	start pipeline "$(PIPELINE) --timeout 600"; \
+	start foreign "$(FOREIGN) --timeout 600"; \
+	each "tests/integration $(addprefix --ignore ,$(PIPELINE) $(SEEN) $(FOREIGN)) --timeout 600" || failed=1; \
 	for part in "$${running[@]}"; do wait "$$part" || failed=1; done; \
-	cat "$$said/browser" "$$said/pipeline" "$$said/faults"; rm -rf "$$said"; exit $$failed
+	cat "$$said/browser" "$$said/pipeline" "$$said/foreign" "$$said/faults"; rm -rf "$$said"; exit $$failed
 
 check: lint types imports unit properties ## Run what needs no server: lint, types, import contracts, unit, properties
 
@@ -80,13 +84,13 @@ properties: venv ## Test laws on generated input
 	@$(PYTEST) tests/properties --timeout 300
 
 integration: setup mariadb ## Test against a real broker and a real MariaDB, which the tests start
-	@$(PYTEST) tests/integration --timeout 300
+	@$(PYTEST) tests/integration --timeout 600
 
 browser: venv chromium ## Test the pages in a real Chromium
 	@$(PYTEST) tests/browser --timeout 120
 
 fault-run: setup mariadb ## One run of each kind of faults, and scripted runs of deliberately broken engines
-	@$(PYTEST) tests/faults --timeout 600
+	@$(PYTEST) tests/faults --timeout 900
 
 faults: setup mariadb ## Faults of disks, SQL and everything, for as long as you like (SECONDS=600 ROUNDS=20 SEED=7)
 	@$(BIN)/python -m tests.faults $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \

@@ -139,7 +139,7 @@ class Worker:
     def is_armed(self, failpoint: str) -> bool:
         return (self.faults / failpoint).exists()
 
-    async def has_failed(self, failpoint: str, within_s: float = 60.0) -> None:
+    async def has_failed(self, failpoint: str, within_s: float = 150.0) -> None:
         """Return when the process has come to a failpoint that was armed."""
         async with asyncio.timeout(within_s):
             while self.is_armed(failpoint):  # noqa: ASYNC110 - the file's disappearance is all that tells

@@ -180,7 +180,7 @@ class FullDiskRun:
     async def _fill_sql(self, disk: SmallDisk, results: Worker) -> None:
         before = results.said.count("disk is full")
         async with disk.full():
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 150
             while results.said.count("disk is full") == before:
                 assert time.monotonic() < deadline, "SQLite takes rows, on a full disk"
                 await self._act()

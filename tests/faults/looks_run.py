@@ -173,7 +173,7 @@ class LooksRun:
             return connection.execute(select(func.count()).select_from(look_inputs)).scalar_one()
 
     async def _until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while not holds():
             assert time.monotonic() < deadline, f"waited in vain until {what}: see {self.worker.log}"
             await asyncio.sleep(0.1)

@@ -164,7 +164,7 @@ class RandomRun:
             await asyncio.sleep(0.3)
 
     async def _let_it_flow(self) -> None:
-        await _until(lambda: all(worker.is_live for worker in self._aggregates()), 60, "workers are live")
+        await _until(lambda: all(worker.is_live for worker in self._aggregates()), 150, "workers are live")
         await asyncio.sleep(4)  # so that there is a checkpoint, and something behind it
 
     def _aggregates(self) -> list[Worker]:
@@ -211,7 +211,7 @@ class RandomRun:
 
     async def _victim(self) -> Worker:
         """Choose a worker that runs and counts: a fault in one that is still starting proves little."""
-        await _until(lambda: bool(self._counting()), 60, "a worker counts")
+        await _until(lambda: bool(self._counting()), 150, "a worker counts")
         return self.random.choice(self._counting())
 
     def _counting(self) -> list[Worker]:
@@ -246,7 +246,7 @@ class RandomRun:
         before = self._exits(code)
         for worker in self._aggregates():
             worker.arm(failpoint)
-        await _until(lambda: self._exits(code) > before, 60, f"a worker ends {failpoint}")
+        await _until(lambda: self._exits(code) > before, 150, f"a worker ends {failpoint}")
         for worker in self._aggregates():
             (worker.faults / failpoint).unlink(missing_ok=True)
 

@@ -95,7 +95,7 @@ class Script:
 
     async def start(self, *names: str) -> None:
         self.cluster.start(*names)
-        await wait_for_snapshot(self.settings.kafka, 0, timeout_seconds=40)
+        await wait_for_snapshot(self.settings.kafka, 0, timeout_seconds=120)
 
     async def send(self, records: list[RawRecord], *, marker_ms: int | None = None) -> None:
         async with raw_writer(self.settings) as writer:
@@ -104,7 +104,7 @@ class Script:
                 await writer.mark(marker_ms)
 
     async def counted(self) -> None:
-        await self.cluster.command("wait", "--timeout", "40")
+        await self.cluster.command("wait", "--timeout", "120")
 
     async def finish(self) -> Comparison:
         """Let nothing wait any more, and compare."""
@@ -115,7 +115,7 @@ class Script:
     async def actions_report(self, holds: Callable[[Report], bool]) -> Report:
         """Wait for a report of the one partition of actions."""
         topic = self.settings.kafka.topic("filtered-actions")
-        async with asyncio.timeout(40), StatusFollower(self.settings.kafka) as follower:
+        async with asyncio.timeout(120), StatusFollower(self.settings.kafka) as follower:
             while True:
                 report = (await follower.read()).reports("aggregate", topic).get(0)
                 if report is not None and holds(report):

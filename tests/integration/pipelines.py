@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rtexp.settings import Settings
     from rtexp.store.cells import CellRow
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 150.0
 CONTROL, TREATMENT = GROUPS = ("control", "treatment")
 
 
