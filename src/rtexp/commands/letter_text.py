@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rtexp.records.letters import Letter, Replayed
 
 MOST_CHARACTERS = 20_000
+_LAID_OUT_BYTES = 65_536
+"""Larger JSON is shown as it is: with hundreds of levels, each of its elements gets as many times the space."""
 _DETAIL_CHARACTERS = 60
 _SHOWN_SKIPS = 20
 _ROW = 16
@@ -45,8 +47,9 @@ def readable(value: bytes) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         return _hexadecimal(value)
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        text = msgspec.json.format(value, indent=2).decode()
+    if len(value) <= _LAID_OUT_BYTES:
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            text = msgspec.json.format(value, indent=2).decode()
     shown = "\n".join(map(printable, text[:MOST_CHARACTERS].split("\n")))
     return (
         shown

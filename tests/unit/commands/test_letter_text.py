@@ -41,6 +41,11 @@ def test_a_long_value_is_cut_and_says_so(value: bytes) -> None:
     assert shown.endswith("--raw writes all of it")
 
 
+def test_json_that_would_be_far_larger_laid_out_is_shown_as_it_is() -> None:
+    value = b"[" * 500 + b",".join([b"1"] * 40_000) + b"]" * 500
+    assert readable(value).startswith(value[:MOST_CHARACTERS].decode())
+
+
 def test_a_letter_is_shown_with_all_that_is_known() -> None:
     letter = Letter(Origin("clicks", 1, 7), "too-large", "\x1b[2J", 0, 1_700_000_000_000, b"\x00k", b"ab", 3)
     note = Replayed(1, 1_700_000_000_500, "clicks/1/9")
