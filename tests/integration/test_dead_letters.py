@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from click.testing import CliRunner
+from tests.brokers import PrivateBroker
 from tests.faults.cluster import ROOT
 from tests.unit.agents.raw_records import Raw
 
@@ -24,6 +25,7 @@ from rtexp.agents.dead_letters import dead_letter
 from rtexp.cli import cli
 from rtexp.engine import api
 from rtexp.errors import ContractError, FatalError
+from rtexp.letters import sending
 from rtexp.letters.sending import Ready, letter_sender
 from rtexp.local.topics import create_topics
 from rtexp.records.letters import MAX_VALUE_BYTES, Letter, Origin
@@ -387,6 +389,24 @@ def test_a_second_replay_ends_the_first_and_sends_nothing_twice(place: Place) ->
     asyncio.run(two())
     assert place.noted() == [f"{place.actions}/1/1"]
     assert (place.replay()["replayed"], len(place.sent())) == (1, 2)
+
+
+def test_a_replay_ends_when_its_broker_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "TRANSACTION_SECONDS", 5.0)
+    private = PrivateBroker(tmp_path / "kafka")
+    private.start()
+    try:
+        place = place_with(settings_on(private.address, tmp_path), tmp_path)
+
+        async def send_to_nobody() -> None:
+            async with letter_sender(place.settings.kafka, limits=[1_000_000], keeps_times=False) as sender:
+                await asyncio.to_thread(private.kill)
+                with pytest.raises(FatalError, match="whether 1 letters were sent is unknown"):
+                    await sender.send([Ready(letter(place, 1), good(), 1)])
+
+        asyncio.run(asyncio.wait_for(send_to_nobody(), WAIT_SECONDS))
+    finally:
+        private.stop()
 
 
 def test_a_replay_that_is_killed_in_the_middle_goes_on_where_it_was(place: Place) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TRANSACTION_SECONDS = 30.0
 """A raw partition whose sender was killed can't be read on for so long, unless the next replay begins earlier."""
+STOP_SECONDS = 5.0
 MAX_BATCH_BYTES = 200_000
 
 
@@ -51,8 +52,12 @@ class LetterSender:
     async def send(self, batch: Sequence[Ready]) -> None:
         """Send all of a batch, in order, or nothing of it; FatalError if it isn't known to stand there then."""
         try:
-            async with asyncio.timeout(TRANSACTION_SECONDS), self._producer.transaction():
+            # Nothing is aborted where this fails: the client would wait for a broker that is away, for ever. Whoever
+            # begins next does it, or the broker itself after the same time.
+            async with asyncio.timeout(TRANSACTION_SECONDS):
+                await self._producer.begin_transaction()
                 await self._send(batch)
+                await self._producer.commit_transaction()
         except ProducerFenced as exc:
             raise FatalError(
                 "another `rtexp dead-letters replay` has begun, which ends this one; what this one had sent, it knows"
@@ -116,4 +121,6 @@ async def letter_sender(
             ) from exc
         yield LetterSender(kafka, producer, keeps_times=keeps_times)
     finally:
-        await producer.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):  # it waits for what a broker that is away doesn't take
+                await producer.stop()
