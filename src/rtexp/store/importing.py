@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.store.engine import reading, writing_alone
@@ -81,23 +84,29 @@ def grown(stored: Experiment | None, found: Experiment) -> Experiment:
     last touched, and not whether its percent changed, would fill ours.
     """
     if stored is None:
-        return found
+        return replace(found, allocations=_without_repeats((), found.allocations))
     groups = (*stored.groups, *(group for group in found.groups if group not in stored.groups))
-    return replace(found, groups=groups, allocations=_without_repeats(stored, found), plan=stored.plan)
+    allocations = _without_repeats(stored.allocations, found.allocations)
+    return replace(found, groups=groups, allocations=allocations, plan=stored.plan)
 
 
-def _without_repeats(stored: Experiment, found: Experiment) -> tuple[Allocation, ...]:
-    kept = list(stored.allocations)
+def _without_repeats(stored: Iterable[Allocation], found: Iterable[Allocation]) -> tuple[Allocation, ...]:
+    """Return those of ``found`` that don't repeat what is in force before them; both are in order of time."""
+    history: defaultdict[str, list[Allocation]] = defaultdict(list)
+    for allocation in stored:
+        history[allocation.group].append(allocation)
     added = []
-    for allocation in found.allocations:  # in order of time
-        before = [a for a in kept if a.group == allocation.group and a.at_ms <= allocation.at_ms]
-        in_force = max(before, key=lambda a: a.at_ms, default=None)
-        if (
-            in_force is not None
-            and in_force.at_ms < allocation.at_ms
-            and in_force.percent == allocation.percent
-        ):
+    for allocation in found:
+        of_group = history[allocation.group]
+        # Of an allocation at the same time none is in force before: what contradicts it must be told.
+        place = bisect_left(of_group, allocation.at_ms, key=_at_ms)
+        is_stored = place < len(of_group) and of_group[place].at_ms == allocation.at_ms
+        if place and not is_stored and of_group[place - 1].percent == allocation.percent:
             continue
         added.append(allocation)
-        kept.append(allocation)
+        if not is_stored:
+            of_group.insert(place, allocation)
     return tuple(added)
+
+
+_at_ms = attrgetter("at_ms")
