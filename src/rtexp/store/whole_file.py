@@ -25,12 +25,12 @@ def replacing(path: Path) -> Iterator[IO[str]]:
 @contextmanager
 def replacing_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Do the same with a file of bytes."""
-    path = path.resolve()  # of a link, what it leads to is replaced
     if path.exists() and not path.is_file():
         # A pipe, or a device: who may do all would replace /dev/null by a file.
         with path.open("wb") as file:
             yield file
         return
+    path = path.resolve()  # of a link, what it leads to is replaced
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes must not share one
     try:
         with draft.open("wb") as file:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from rtexp.store.whole_file import replacing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
@@ -57,3 +54,14 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> N
         assert os.read(reader, 100) == b"new"
     finally:
         os.close(reader)
+
+
+def test_standard_output_may_be_named_where_it_is_a_pipe() -> None:
+    reader, writer = os.pipe()
+    try:
+        with replacing(Path(f"/proc/self/fd/{writer}")) as file:
+            file.write("new")
+        assert os.read(reader, 100) == b"new"
+    finally:
+        os.close(reader)
+        os.close(writer)
