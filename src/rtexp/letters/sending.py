@@ -63,9 +63,11 @@ class LetterSender:
                 "another `rtexp dead-letters replay` has begun, which ends this one; what this one had sent, it knows"
             ) from exc
         except (KafkaError, TimeoutError) as exc:
+            why = (
+                f"no answer within {TRANSACTION_SECONDS:g} s" if isinstance(exc, TimeoutError) else repr(exc)
+            )
             raise FatalError(
-                f"whether {len(batch)} letters were sent is unknown ({type(exc).__name__}: {exc}): run it again, "
-                "none is sent twice"
+                f"whether {len(batch):,} letters were sent is unknown ({why}): run it again, none is sent twice"
             ) from exc
 
     async def _send(self, batch: Sequence[Ready]) -> None:
