@@ -72,8 +72,8 @@ def _as_it_is(row: int, value: bytes, layout: Layout) -> Sendable:
         if layout.arrival is not None:
             raise UnsendableError(f"no such column: {layout.arrival}, as this is no JSON") from None
         return _as_ingest_reads_it(row, value, layout)
-    user = key_of(_follow(document, layout.paths["user"]))
-    time = _follow(document, layout.paths["time"])
+    user = key_of(_nested(document, layout.paths["user"]))
+    time = _nested(document, layout.paths["time"])
     at_ms = readable_ms(time, layout.time_format) if layout.arrival is None else _arrival_ms(document, layout)
     if layout.shift_ms and readable_ms(time, layout.time_format) is not None:
         place(document, layout.paths["time"], shifted(time, layout.time_format, layout.shift_ms))
@@ -130,6 +130,11 @@ def _follow(document: object, path: str) -> object:
     """Return what lies at a field path; a field whose name is the whole path comes first."""
     if isinstance(document, dict) and path in document:
         return document[path]
+    return _nested(document, path)
+
+
+def _nested(document: object, path: str) -> object:
+    """Return what lies at a field path, as ingest follows it."""
     found = document
     for name in path.split("."):
         if not isinstance(found, dict) or name not in found:

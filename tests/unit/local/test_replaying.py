@@ -180,6 +180,14 @@ def test_a_line_that_ingest_counts_goes_to_its_users_partition_at_its_own_time(
     ]
 
 
+def test_a_line_that_is_sent_as_it_is_goes_to_the_partition_of_the_user_that_ingest_finds(
+    tmp_path: Path,
+) -> None:
+    line = b'{"context.user.id":"u2","context":{"user":{"id":"u1"}},"name":"e","at":"2023-11-14T22:13:20Z"}'
+    path = write(tmp_path / "a.jsonl", line)
+    assert sent(path, layout(settings=NESTED)) == [(NOON, b"u1", line)]
+
+
 @pytest.mark.parametrize("text", ['[{"user_id":"u","event":"e","ts":1}]', "[\n  {\n"])
 def test_an_array_of_objects_is_an_error_and_not_lines_of_rubbish(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", text)
