@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rtexp.settings import KafkaSettings
 
@@ -84,6 +84,14 @@ def wants_login(kafka: KafkaSettings, address: str) -> Fault:
         "SASL_SSL" if kafka.protocol == "SSL" else "SASL_SSL (or SASL_PLAINTEXT at a loopback address)"
     )
     return wrong(f"Kafka at {address} wants a login at this port: set [kafka] protocol to {protocols}")
+
+
+def leads_away(address: str, others: Sequence[str]) -> Fault:
+    """Return what to do about a broker that sends clients elsewhere with a login that isn't encrypted."""
+    return wrong(
+        f"Kafka at {address} sends clients to {', '.join(others)} (its advertised.listeners), and without TLS a login "
+        "could be read on its way there: set [kafka] protocol to SASL_SSL"
+    )
 
 
 def says_nothing(address: str) -> Fault:

@@ -14,6 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from rtexp.errors import StoreRefused, StoreUnavailable
 from rtexp.kafka import faults
 from rtexp.settings import security_options
+from rtexp.settings.models import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -42,6 +43,9 @@ async def probe(kafka: KafkaSettings, *, within_s: float = ANSWER_SECONDS) -> Fa
         if isinstance(told, faults.Fault):
             bad[address] = told
             continue
+        far = [other for other in told if not is_loopback(other)]
+        if kafka.protocol == "SASL_PLAINTEXT" and far:  # before any of them is tried, and told the password
+            return faults.leads_away(address, far)
         others = found | await _all([other for other in told if other not in found], tried)
         astray = [(other, fault) for other in told if isinstance(fault := others[other], faults.Fault)]
         is_reached = len(astray) < len(told)

@@ -15,6 +15,7 @@ from rtexp.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 NOBODY, NOBODY_ELSE = "127.0.0.1:1", "127.0.0.1:2"
 
@@ -83,3 +84,24 @@ async def test_who_is_away_is_tried_for_as_long_as_asked_and_told_of_once() -> N
 def test_what_people_must_mend_is_told_before_what_may_be_over_by_itself() -> None:
     wrong = Fault("Kafka at b:1 refuses", away=False)
     assert together({"a:1": Fault("no Kafka answers at a:1", away=True), "b:1": wrong}) == wrong
+
+
+async def test_a_login_without_tls_goes_nowhere_but_to_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret-password")
+    tried: list[str] = []
+
+    async def broker(_kafka: KafkaSettings, address: str, *_: object) -> list[str]:
+        tried.append(address)
+        return ["localhost:9092", "kafka.example:9092"]
+
+    monkeypatch.setattr("rtexp.kafka.probe._try", broker)
+    kafka = KafkaSettings(protocol="SASL_PLAINTEXT", username="me", password_file=secret)
+    fault = await probe(kafka)
+    assert fault is not None
+    assert not fault.away
+    assert "sends clients to kafka.example:9092 (its advertised.listeners), and without TLS" in fault.text
+    assert tried == list(kafka.brokers)
+    assert await probe(KafkaSettings()) is None
