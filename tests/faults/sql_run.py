@@ -7,6 +7,7 @@ be had nothing happened.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import time
@@ -113,6 +114,16 @@ class SqlReport:
             f"seed {self.seed}: {self.faults.total()} faults of SQL ({dict(self.faults)}), {self.memory}, "
             f"{self.comparison}; {self.looks}; {len(self.differing_counters)} counters differ"
         )
+
+
+def misses_sql(worker: Worker) -> bool:
+    """Whether something in it has said that SQL is away, and not yet that it is back."""
+    last: dict[str, str] = {}
+    for line in worker.said[worker.said_before :].splitlines():
+        if '"event":"store_' in line:
+            told = json.loads(line)
+            last[told["logger"]] = told["event"]
+    return "store_unavailable" in last.values()
 
 
 class SqlRun:
@@ -285,12 +296,16 @@ class SqlRun:
         return [worker for worker in self.cluster.workers.values() if worker.job == "results"]
 
     async def _progress(self) -> None:
-        """Return when SQL has got something that it hadn't at the call."""
+        """Return when SQL has got something that it hadn't at the call, and nobody misses it any more.
+
+        Whoever catches up after a fault for long, and meets the next one meanwhile, says nothing more of it.
+        """
         before = await asyncio.to_thread(self._counted)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while await asyncio.to_thread(self._counted) <= before:
             assert time.monotonic() < deadline, "nothing comes to SQL"
             await asyncio.sleep(0.5)
+        await self._until(lambda: not any(map(misses_sql, self._results())), "nobody misses SQL any more")
 
     def _counted(self) -> int:
         found = self.server.do(f"SELECT SUM(volume + exposures) FROM {self.direct_database}.cells")
