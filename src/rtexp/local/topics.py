@@ -45,6 +45,7 @@ class Existing:
 
     partitions: int
     cleanup_policy: str
+    """Empty: the broker doesn't tell us."""
 
 
 def topics_of(settings: Settings) -> list[Topic]:
@@ -123,13 +124,22 @@ def disagreements(topic: Topic, found: Existing) -> list[str]:
             "begin anew with another [kafka] prefix; state can't move between partitions"
         )
     policy = topic.config["cleanup.policy"]
-    if found.cleanup_policy != policy:
+    if not found.cleanup_policy:
+        lines.append(unseen(topic.name))
+    elif found.cleanup_policy != policy:
         # A changelog that is deleted after a week forgets users; inputs that are compacted lose rows.
         lines.append(
             f"{topic.name} has cleanup.policy={found.cleanup_policy}, but rtexp needs {policy}: "
             "set it with your Kafka's tools before any worker runs"
         )
     return lines
+
+
+def unseen(name: str) -> str:
+    """Return what to do about a topic whose settings the broker doesn't tell us."""
+    return (
+        f"{name} has settings that can't be seen: grant DescribeConfigs on it to the user of [kafka] username"
+    )
 
 
 async def create_topics(settings: Settings) -> dict[str, bool]:

@@ -90,6 +90,12 @@ def test_what_is_missing_is_made_and_nothing_else() -> None:
             "set it with your Kafka's tools before any worker runs",
             id="a changelog that would forget",
         ),
+        pytest.param(
+            "p.partials",
+            Existing(8, ""),
+            "p.partials has settings that can't be seen: grant DescribeConfigs on it to the user of [kafka] username",
+            id="no right to see",
+        ),
     ],
 )
 def test_what_disagrees_is_refused_with_both_values_and_what_to_do(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtexp.local.checks.findings import Finding
-from rtexp.local.topics import Existing, disagreements
+from rtexp.local.topics import Existing, disagreements, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -105,6 +105,8 @@ def _own(topic: Topic, found: Found) -> Iterator[Finding]:
 
 def _raw(topic: Topic, found: Found, settings: Settings) -> Iterator[Finding]:
     name = topic.name
+    if not found.config:
+        yield _warn(unseen(name))
     if "compact" in found.config.get("cleanup.policy", ""):
         yield _warn(
             f"{name} is compacted: of records with the same key only the newest may be there to be counted"

@@ -79,6 +79,12 @@ def test_topics_that_are_missing_are_named() -> None:
             id="clean-up",
         ),
         pytest.param(
+            "rtexp.partials",
+            {"config": {"cleanup.policy": ""}},
+            "fail rtexp.partials has settings that can't be seen: grant DescribeConfigs",
+            id="no right to see",
+        ),
+        pytest.param(
             "rtexp.filtered-actions",
             {"config": {"retention.ms": str(HOUR_MS)}},
             "fail rtexp.filtered-actions keeps records for 60 minutes: what a job hasn't read when it was down for "
@@ -171,6 +177,13 @@ def test_a_replay_needs_raw_topics_that_keep_its_times(config: dict[str, str], t
     (line,) = judged(RECORDS, "actions", config=config)
     assert line.startswith(told)
     assert judged(LIVE, "actions", config=config) == ["ok 15 as rtexp needs them"]
+
+
+def test_a_raw_topic_whose_settings_cannot_be_seen_is_a_warning() -> None:
+    (actions,) = [topic for topic in topics_of(LIVE) if topic.name == "actions"]
+    (finding,) = judge_topics([actions], {"actions": Found(8, {})}, LIVE)
+    assert finding.level == "warn"
+    assert finding.text.startswith("actions has settings that can't be seen")
 
 
 def test_fewer_replicas_than_configured_are_a_warning() -> None:
