@@ -137,7 +137,8 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         """
         CREATE TABLE {0}.arms_now (experiment VARCHAR(60), arm VARCHAR(60), is_control TINYINT(1), share DOUBLE,
           updated_at DATETIME);
-        INSERT INTO {0}.arms_now VALUES ('feed', 'c', 1, 0.05, '2023-11-14'), ('feed', 't', 0, 0.05, '2023-11-14')""",
+        INSERT INTO {0}.arms_now VALUES ('feed', 'c', 1, 0.05, '2023-11-13 22:00'),
+          ('feed', 't', 0, 0.05, '2023-11-14')""",
         {"feed": FEED},
     ),
 }
