@@ -11,7 +11,8 @@
     │   ├── SemanticsChanged     settings or step changed in mid-flight: stop, and say how to go on
     │   └── StoreDamaged         the local copy of a changelog: wiped at the next start, and read again
     ├── FatalError        sending, committing or storing failed: end the process, the marker makes that safe
-    │   └── DiskUnusable         the disk is full, or refuses files: people must make room
+    │   ├── DiskUnusable         the disk is full, or refuses files: people must make room
+    │   └── TooMuchBadInput      nearly all of a raw topic is bad: people must correct paths or producers
     └── StoreUnavailable  SQL or a broker doesn't answer: retry with back-off, report not ready
         └── StoreRefused         SQL or a broker answers, but not to us: at start one line and the end, later retried
 """
@@ -88,6 +89,12 @@ class DiskUnusable(FatalError):  # noqa: N818
     """Files can't be written or opened because the disk is full, read-only or not ours; the message says which."""
 
     code = "disk-unusable"
+
+
+class TooMuchBadInput(FatalError):  # noqa: N818
+    """More of a raw topic is bad input than the limits allow; the message says which, why, and what to do."""
+
+    code = "too-much-bad-input"
 
 
 class StoreUnavailable(RtexpError):  # noqa: N818

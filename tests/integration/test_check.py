@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.brokers import PrivateBroker
 from tests.unit.commands.command_line import CommandLine
@@ -69,6 +71,11 @@ def told(found: list[Finding]) -> list[str]:
     return [f"{finding.level} {finding.check}: {finding.text}" for finding in found]
 
 
+def clocks_of(found: list[Finding]) -> Finding:
+    (finding,) = [finding for finding in found if finding.check == "clocks"]
+    return finding
+
+
 async def make(settings: Settings, *topics: NewTopic) -> None:
     client = AIOKafkaAdminClient(bootstrap_servers=list(settings.kafka.brokers))
     await client.start()
@@ -92,9 +99,33 @@ async def test_a_broker_with_rtexps_topics_is_well(doors: TwoDoors, clock: str) 
     settings = settings_at(doors.address, clock=clock)
     await create_topics(settings)
     found = await kafka(settings)
-    assert {finding.level for finding in found} == {"ok"}, told(found)
-    assert [finding.check for finding in found] == ["kafka", "listeners", "topics", "transactions", "clocks"]
-    assert "Kafka's controller and this machine agree" in found[-1].text
+    levels = {finding.check: finding.level for finding in found}
+    assert list(levels) == ["kafka", "listeners", "topics", "transactions", "clocks", "input"]
+    # Nobody has sent anything: before a replay that is as it should be.
+    assert levels.pop("input") == ("ok" if clock == "records" else "warn"), told(found)
+    assert set(levels.values()) == {"ok"}, told(found)
+    assert "Kafka's controller and this machine agree" in clocks_of(found).text
+
+
+async def test_newest_records_are_read_by_the_configured_paths(doors: TwoDoors) -> None:
+    settings = settings_at(doors.address)
+    await create_topics(settings)
+    producer = AIOKafkaProducer(bootstrap_servers=doors.address, transactional_id=settings.kafka.prefix)
+    await producer.start()
+    try:
+        async with producer.transaction():  # its mark stands last, where no record is
+            for user in range(30):
+                value = {"user_id": user, "event": "search", "ts": time.time_ns() // 1_000_000}
+                await producer.send(settings.actions.topic, json.dumps(value).encode(), partition=user % 2)
+    finally:
+        await producer.stop()
+    inputs = [finding for finding in await kafka(settings) if finding.check == "input"]
+    tracked = f"ok input: the newest 30 records of {settings.actions.topic} ([actions] topic) can be read"
+    assert told(inputs)[0] == tracked
+    wrong = settings.model_copy(update={"actions": settings.actions.model_copy(update={"user": "user.id"})})
+    inputs = [finding for finding in await kafka(wrong) if finding.check == "input"]
+    assert told(inputs)[0].startswith("fail input: 30 of the newest 30 records")
+    assert "user.id is absent" in inputs[0].text
 
 
 async def test_an_address_that_leads_nowhere_is_told_and_what_to_set(doors: TwoDoors) -> None:
@@ -115,8 +146,8 @@ async def test_a_clock_that_differs_is_told(doors: TwoDoors) -> None:
     await create_topics(settings)
     for wrong_ms, where in ((-60_000, "ahead of"), (60_000, "behind")):
         found = await kafka(settings, lambda by=wrong_ms: time.time_ns() // 1_000_000 + by)  # type: ignore[misc]
-        assert found[-1].level == "fail"
-        assert f" s {where} this machine's" in found[-1].text
+        assert clocks_of(found).level == "fail"
+        assert f" s {where} this machine's" in clocks_of(found).text
 
 
 async def test_asking_leaves_nothing_behind(doors: TwoDoors) -> None:
@@ -155,7 +186,8 @@ def test_everything_that_is_wrong_is_told_at_once(
     assert ended.code == 1
     for line in (
         "warn  secrets       [web] token_file: others than its owner can read",
-        f"fail  topics        {prefix}-activations, {prefix}.ramped-groups,",
+        f"fail  topics        there is no topic {prefix}-activations ([activations] topic): correct that (there is ",
+        f"fail  topics        {prefix}.ramped-groups,",
         f"fail  topics        {prefix}-actions keeps records for 24 hours by their own time",
         f"fail  topics        {prefix}.filtered-actions has 5 partitions, but [kafka] partitions is 2: set that to 5",
         f"fail  topics        {prefix}.partials keeps records for 60 minutes",

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtexp.engine.api import Output
-from rtexp.errors import FatalError
+from rtexp.errors import TooMuchBadInput
 from rtexp.records.letters import MAX_KEY_BYTES, MAX_VALUE_BYTES, VERSION, Origin, partition_of_letter
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DeadLetterLimits:
         self._bad = 0
 
     def judge(self, records: int, bad_positions: Sequence[int], *, now_ms: int) -> None:
-        """Take note of ``records`` records, and of which were bad (ascending); FatalError beyond a limit."""
+        """Take note of ``records`` records, and of which were bad (ascending); TooMuchBadInput beyond a limit."""
         self._note_run(records, bad_positions)
         self._window.append(_Judged(now_ms, records, len(bad_positions)))
         self._records += records
@@ -101,8 +101,8 @@ class DeadLetterLimits:
         if expected != records:
             self._run = 0
 
-    def _too_many(self, what: str, limit: str) -> FatalError:
-        return FatalError(
+    def _too_many(self, what: str, limit: str) -> TooMuchBadInput:
+        return TooMuchBadInput(
             f"{what} of the topic {self._raw_topic} are bad input ([pipeline] {limit}): correct the producer, "
             "or the field paths and time format of the configuration, or raise the limit to let them pass as dead "
             "letters; reading goes on where it stopped"

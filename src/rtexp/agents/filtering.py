@@ -13,7 +13,7 @@ from rtexp.agents.dead_letters import DeadLetterLimits, dead_letter
 from rtexp.agents.packing import REASONS, Drops, Packer, Rows, Stretch
 from rtexp.core.arrivals import arrivals_of, metadata_of, watermark_of
 from rtexp.engine.api import Commit, Forwarded, Output, PartitionStatus, TopicPartition
-from rtexp.errors import FatalError
+from rtexp.errors import TooMuchBadInput
 from rtexp.records.raw import RawDecoder, marker_ms
 
 if TYPE_CHECKING:
@@ -167,11 +167,11 @@ class Filter(ABC, Generic[N]):
             self._limits.judge(
                 len(records) - len(markers), _ranks([at for at, _ in refused], markers), now_ms=now_ms
             )
-        except FatalError as exc:
+        except TooMuchBadInput as exc:
             # Told here, as the dead letters of these records won't be sent any more.
             newest, error = refused[-1]
             where = f"{tp.topic}/{tp.partition} at {records[newest].offset}"
-            raise FatalError(f"{exc}. The newest is that of {where}: {error}") from exc
+            raise TooMuchBadInput(f"{exc}. The newest is that of {where}: {error}") from exc
         source.fed_offset = records[-1].offset + 1
         source.watermark_ms = arrived.watermark_ms
         at = decoded.positions

@@ -60,10 +60,21 @@ def _period(period: PeriodView, now_ms: int) -> str:
     lines = [f"period {iso_time(period.start_ms)} to {iso_time(period.end_ms)}, {when}"]
     lines += _plan(period.plan) if period.plan else ["plan: not frozen yet"]
     if not period.looks:
-        return "\n".join([*lines, "no looks yet"])
+        return "\n".join([*lines, _before_looks(period)])
     newest = max(period.looks, key=lambda row: row.look)
     lines.append(f"look {newest.look}, as of {iso_time(newest.scheduled_ms)}")
     return "\n".join([*lines, text_table(["group", "event", "metric", "role", "state", ""], _states(period))])
+
+
+def _before_looks(period: PeriodView) -> str:
+    try:
+        plan = decoded(period.plan.plan.encode()) if period.plan else None
+    except msgspec.DecodeError:
+        plan = None
+    offsets = look_offsets_ms(plan) if plan else []
+    return "no looks yet" + (
+        f": the first is as of {iso_time(period.start_ms + offsets[0])}" if offsets else ""
+    )
 
 
 def _states(period: PeriodView) -> Iterable[list[str]]:

@@ -81,7 +81,8 @@ def results(
     elif rows:
         click.echo("\n\n".join(_tables(rows, plans, verdicts)))
     else:
-        click.echo("no looks yet", err=True)
+        act = "`rtexp experiments show NAME` says when the first is due, `rtexp export cells` what is counted so far"
+        click.echo(f"no looks yet: {act}", err=True)
 
 
 def refuse_unknown(connection: Connection, experiment: str) -> None:

@@ -29,7 +29,7 @@ from mode import Service
 from rtexp.engine.api import Commit, TopicPartition
 from rtexp.engine.failstop import die
 from rtexp.engine.whole_batches import WholeBatchConsumer
-from rtexp.errors import StateError
+from rtexp.errors import StateError, TooMuchBadInput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -270,6 +270,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 die("fetching failed", exc)
         except StateError as exc:
             die(str(exc), exc)
+        except TooMuchBadInput as exc:
+            die(str(exc))  # for people, who can mend it: no traceback
         except Exception as exc:  # noqa: BLE001 - a step that fails has left state that may be wrong
             die("handling fetched records failed", exc)
         return

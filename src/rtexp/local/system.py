@@ -68,6 +68,10 @@ async def local_system(
             await _have_broker(settings, supervisor, on_line, environ)
             made = await create_topics(settings)
             on_line(OWN_NAME, f"topics: {len(made)}, of which {sum(made.values())} are new")
+            for raw in sorted({settings.actions.topic, settings.activations.topic}):
+                if made[raw]:
+                    text = f"your topic {raw} wasn't there: it is made, and empty; is that its name?"
+                    on_line(OWN_NAME, text)
             revision = await asyncio.to_thread(_upgrade, settings)
             on_line(OWN_NAME, f"tables: at revision {revision}")
             for child in _workers(settings, config_path, workers, environ):

@@ -7,7 +7,7 @@ from tests.unit.agents.raw_records import Raw
 
 from rtexp.agents.dead_letters import DeadLetterLimits, dead_letter
 from rtexp.engine.api import TopicPartition
-from rtexp.errors import ContractError, FatalError, StateError, UnsupportedVersion
+from rtexp.errors import ContractError, StateError, TooMuchBadInput, UnsupportedVersion
 from rtexp.records.letters import MAX_KEY_BYTES, MAX_VALUE_BYTES, Letter, Origin, decode_letter
 
 MINUTE_MS = 60_000
@@ -86,14 +86,14 @@ def test_a_value_that_no_broker_would_take_is_cut_and_says_so() -> None:
 
 def test_a_share_of_exactly_the_ratio_goes_on_and_one_more_stops() -> None:
     limits().judge(1_000, range(500), now_ms=0)
-    with pytest.raises(FatalError, match=r"501 of the last 1000 records of the topic clicks"):
+    with pytest.raises(TooMuchBadInput, match=r"501 of the last 1000 records of the topic clicks"):
         limits().judge(1_000, range(501), now_ms=0)
 
 
 def test_a_small_start_does_not_stop() -> None:
     small = limits()
     small.judge(999, range(999), now_ms=0)
-    with pytest.raises(FatalError):
+    with pytest.raises(TooMuchBadInput):
         small.judge(1, [0], now_ms=0)
 
 
@@ -101,7 +101,7 @@ def test_the_share_is_that_of_the_last_minute_where_that_is_more() -> None:
     judged = limits()
     judged.judge(100_000, [], now_ms=0)
     judged.judge(110_000, range(60_000), now_ms=MINUTE_MS - 1)  # the first still belong to the minute
-    with pytest.raises(FatalError, match="60001 of the last 110001 records"):
+    with pytest.raises(TooMuchBadInput, match="60001 of the last 110001 records"):
         judged.judge(1, [0], now_ms=MINUTE_MS)
 
 
@@ -123,7 +123,7 @@ def test_a_run_as_long_as_the_limit_stops(batches: list[tuple[int, list[int]]]) 
     judged = limits(run=3)
     for records, bad in batches[:-1]:
         judged.judge(records, bad, now_ms=0)
-    with pytest.raises(FatalError, match="3 records in a row"):
+    with pytest.raises(TooMuchBadInput, match="3 records in a row"):
         judged.judge(*batches[-1], now_ms=0)
 
 

@@ -270,6 +270,17 @@ def test_programs_get_the_experiment_with_its_whole_plan(rtexp: CommandLine) -> 
     assert [look["event"] for look in period["looks"]] == ["click", "search"]
 
 
+def test_an_experiment_without_looks_is_shown_with_the_time_of_its_first(rtexp: CommandLine) -> None:
+    rtexp("db", "upgrade")
+    define("alpha: 0.01")
+    rtexp("experiments", "load", "e.yaml")
+    assert rtexp("experiments", "show", "feed").out.splitlines()[-1] == "no looks yet"  # without a plan
+    with open_database(SqliteFile(rtexp.database)) as engine, writing(engine) as connection:
+        freeze_plans(connection, [("feed", START, plan(control="c", treatments=["t"]))])
+    said = rtexp("experiments", "show", "feed").out.splitlines()[-1]
+    assert said == "no looks yet: the first is as of 2023-11-14T01:00:00Z"
+
+
 def test_an_experiment_that_waits_for_its_first_period_is_shown(rtexp: CommandLine) -> None:
     rtexp("db", "upgrade")
     Path("e.yaml").write_text("experiments: [{name: feed, control: c, groups: [c, t]}]")

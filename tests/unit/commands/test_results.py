@@ -125,7 +125,14 @@ def test_csv_has_all_columns_and_nothing_where_nothing_was_computed(rtexp: Comma
 
 
 def test_an_experiment_without_looks_says_so(rtexp: CommandLine) -> None:
-    assert rtexp("results", "quiet") == (0, "", "no looks yet\n")
+    assert rtexp("results", "quiet") == (
+        0,
+        "",
+        (
+            "no looks yet: `rtexp experiments show NAME` says when the first is due, `rtexp export cells` what is "
+            "counted so far\n"
+        ),
+    )
     assert json.loads(rtexp("results", "quiet", "--json").out) == []
 
 

@@ -21,7 +21,7 @@ from tests.unit.engine.fakes import FakeThread
 
 from rtexp.engine.api import TopicPartition
 from rtexp.engine.transport import BatchConsumer, BatchConsumerThread, End, Fetched
-from rtexp.errors import StateError
+from rtexp.errors import StateError, TooMuchBadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,6 +245,7 @@ async def test_an_error_of_the_client_while_stopping_is_expected() -> None:
     ("error", "said"),
     [
         pytest.param(StateError("raw/0 holds an empty record"), "^raw/0 holds an empty record$", id="state"),
+        pytest.param(TooMuchBadInput("nearly all is bad"), "^nearly all is bad$", id="too much bad input"),
         pytest.param(KeyError("k"), "handling fetched records failed", id="an agent's bug in decoding"),
     ],
 )

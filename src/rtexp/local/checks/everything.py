@@ -45,7 +45,9 @@ async def check_everything(settings: Settings, config: Path | None) -> list[Find
             _blocking(
                 "ports", lambda: ports(settings), 12, "see what listens at the ports of [web] and [alerts]"
             ),
-            Check("kafka", lambda: kafka(settings), 15, "see whether [kafka] brokers are up, and how loaded"),
+            Check(
+                "kafka", lambda: kafka(settings), 19.5, "see whether [kafka] brokers are up, and how loaded"
+            ),
             Check(
                 "database",
                 lambda: _sql(settings),

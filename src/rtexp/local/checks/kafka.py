@@ -17,6 +17,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from rtexp.local.checks.database import judge_clock
 from rtexp.local.checks.findings import Finding
 from rtexp.local.checks.quorum import controller_clock_ms
+from rtexp.local.checks.raw_input import raw_input
 from rtexp.local.checks.topics import TRANSACTIONS, described, judge_topics, judge_transactions
 from rtexp.local.topics import topics_of
 from rtexp.local.unreachable import unreachable
@@ -72,10 +73,11 @@ async def kafka(
         return [*found, Finding("topics", "fail", "not looked at, as not all brokers can be reached")]
     try:
         async with asyncio.timeout(ASK_SECONDS), _admin(settings.kafka) as admin:
-            return found + await _ask(admin, settings, nodes, now_ms)
+            asked, partitions = await _ask(admin, settings, nodes, now_ms)
     except (KafkaError, OSError, TimeoutError) as error:
         fault = await unreachable(settings.kafka, error, doing="describing topics")
         return [*found, Finding("topics", "fail", str(fault))]
+    return [*found, *asked, *await raw_input(settings, partitions)]
 
 
 def judge_listeners(bootstrap: Iterable[str], faults: Mapping[Node, str]) -> list[Finding]:
@@ -139,10 +141,11 @@ async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 async def _ask(
     admin: AIOKafkaAdminClient, settings: Settings, nodes: Sequence[Node], now_ms: Callable[[], int]
-) -> list[Finding]:
+) -> tuple[list[Finding], dict[str, int]]:
+    """Return findings, and the partitions of the raw topics that are there."""
     found = judge_versions(await _versions(admin))
     if any(finding.level == "fail" for finding in found):
-        return found
+        return found, {}
     wanted = topics_of(settings)
     # All are listed: asking for one by name would make it, on a broker that creates topics by itself.
     there = [topic for topic in await admin.describe_topics() if not topic["error_code"]]
@@ -151,9 +154,12 @@ async def _ask(
     configs = await _configs(admin, [ConfigResource(ConfigResourceType.TOPIC, name) for name in present])
     topics = described((topic for topic in there if topic["topic"] in names), configs)
     broker = await _configs(admin, [ConfigResource(ConfigResourceType.BROKER, str(nodes[0].id))])
-    found += judge_topics(wanted, topics, settings)
+    found += judge_topics(wanted, topics, settings, [topic["topic"] for topic in there])
     found += judge_transactions(topics.get(TRANSACTIONS), broker[str(nodes[0].id)], len(nodes))
-    return [*found, await _clock(admin, now_ms)]
+    raw = {
+        topic.name: topics[topic.name].partitions for topic in wanted if topic.raw and topic.name in topics
+    }
+    return [*found, await _clock(admin, now_ms)], raw
 
 
 async def _versions(admin: AIOKafkaAdminClient) -> dict[int, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from rtexp.local.checks.findings import Finding
@@ -25,6 +26,7 @@ RECORD_BYTES = 1_000_000
 """Pages and messages are cut to less than Kafka's default limit."""
 TRANSACTIONS = "__transaction_state"
 _TOLD = 5
+_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,20 @@ class Found:
     led: bool = True
 
 
-def judge_topics(wanted: Sequence[Topic], found: Mapping[str, Found], settings: Settings) -> list[Finding]:
-    """Return what isn't as it should be, else one finding for all."""
-    missing = [topic.name for topic in wanted if topic.name not in found]
-    findings: list[Finding] = []
+def judge_topics(
+    wanted: Sequence[Topic],
+    found: Mapping[str, Found],
+    settings: Settings,
+    all_names: Sequence[str] = (),
+) -> list[Finding]:
+    """Return what isn't as it should be, else one finding for all; ``all_names`` are those of the broker's topics."""
+    missing = [topic.name for topic in wanted if topic.name not in found and not topic.raw]
+    others = set(all_names).difference(topic.name for topic in wanted)
+    findings = [
+        _fail(_no_raw(topic.name, settings, others))
+        for topic in wanted
+        if topic.raw and topic.name not in found
+    ]
     if missing:
         some = ", ".join(missing[:_TOLD]) + (
             f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
@@ -52,6 +64,14 @@ def judge_topics(wanted: Sequence[Topic], found: Mapping[str, Found], settings: 
         if topic.name in found:
             findings += _judge(topic, found[topic.name], settings)
     return findings or [Finding("topics", "ok", f"{len(wanted)} as rtexp needs them")]
+
+
+def _no_raw(name: str, settings: Settings, others: Iterable[str]) -> str:
+    """Return what is said of a topic of users' own that isn't there: most often its name is wrong."""
+    section = "actions" if name == settings.actions.topic else "activations"
+    near = get_close_matches(name, sorted(others), _NEAR, 0.75)
+    act = f"correct that (there is {', '.join(near)})" if near else "correct that if it is another"
+    return f"there is no topic {name} ([{section}] topic): {act}; `rtexp topics create`, or `rtexp up`, makes it empty"
 
 
 def _judge(topic: Topic, found: Found, settings: Settings) -> Iterator[Finding]:

@@ -50,11 +50,29 @@ def test_topics_that_rtexp_has_made_are_well(settings: Settings) -> None:
 
 def test_topics_that_are_missing_are_named() -> None:
     found = as_made(LIVE)
-    del found["actions"], found["rtexp.status"]
+    del found["rtexp.partials"], found["rtexp.status"]
     (finding,) = judge_topics(topics_of(LIVE), found, LIVE)
-    assert finding.text == "actions, rtexp.status missing: `rtexp topics create`, or `rtexp up`, makes them"
-    (finding,) = judge_topics(topics_of(LIVE), {}, LIVE)
-    assert "and 10 more missing" in finding.text
+    assert (
+        finding.text
+        == "rtexp.partials, rtexp.status missing: `rtexp topics create`, or `rtexp up`, makes them"
+    )
+    *_, finding = judge_topics(topics_of(LIVE), {}, LIVE)
+    assert "and 8 more missing" in finding.text
+
+
+def test_a_topic_of_users_own_that_is_missing_is_told_with_the_setting_and_names_like_it() -> None:
+    found = as_made(LIVE)
+    del found["activations"]
+    (finding,) = judge_topics(topics_of(LIVE), found, LIVE, [*found, "site.activations", "other"])
+    assert (finding.level, finding.text) == (
+        "fail",
+        (
+            "there is no topic activations ([activations] topic): correct that (there is site.activations); "
+            "`rtexp topics create`, or `rtexp up`, makes it empty"
+        ),
+    )
+    (finding,) = judge_topics(topics_of(LIVE), found, LIVE, [])
+    assert "correct that if it is another" in finding.text
 
 
 @pytest.mark.parametrize(
