@@ -118,13 +118,15 @@ class Names:
         width = _WORD * len(self._words)
         raw = np.stack([column[rows] for column in self._words], axis=1).astype("<u8").tobytes()
         sizes = self._sizes[rows]
-        ends = zip(range(0, width * len(rows), width), sizes.tolist(), strict=True)
+        is_long = sizes == _LONG
+        # What the columns have of long names may end within a character.
+        ends = zip(range(0, width * len(rows), width), np.where(is_long, 0, sizes).tolist(), strict=True)
         if raw.isascii():
             text = raw.decode("ascii")
             names = [text[start : start + size] for start, size in ends]
         else:
             names = [raw[start : start + size].decode() for start, size in ends]
-        for place in np.flatnonzero(sizes == _LONG).tolist():
+        for place in np.flatnonzero(is_long).tolist():
             names[place] = self._long_names[int(rows[place])]
         return names
 

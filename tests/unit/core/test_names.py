@@ -91,3 +91,11 @@ def test_in_one_step_or_one_by_one_names_get_the_same_rows(new: list[str]) -> No
     for name, row in zip(new, rows, strict=True):
         one_by_one.add([name], np.array([row]))
     assert at_once.find(new).tolist() == one_by_one.find(new).tolist() == rows.tolist()
+
+
+def test_long_names_of_many_bytes_a_character_stand_among_others_as_they_are() -> None:
+    # The words of a long name end at 64 bytes, within the 32nd character of these.
+    new = ["é" * 40, "a" + "é" * 40, *(f"user-{number}-ß" for number in range(9_000))]
+    names = Names()
+    names.add(new, np.arange(len(new)))
+    assert names.of(np.arange(len(new))) == new
