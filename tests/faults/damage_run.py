@@ -232,6 +232,7 @@ class DamageRun:
                 assert worker.task is not None
                 await worker.task.flush(checkpoint=True)
                 worker.cells()
+                worker.pages()  # all of them, as the next start reads them: what nobody has read yet is noticed then
             except RtexpError as exc:
                 ends += 1
                 if ends > 1:
