@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rtexp.core.buckets import HOUR_MS
 from rtexp.errors import StoreUnavailable
 from rtexp.local.checks.findings import Finding
 from rtexp.store.engine import make_engine, reading
 from rtexp.store.foreign import foreign_engine, run_query
 from rtexp.store.foreign_rows import experiments_of
 from rtexp.store.importing import judged
-from rtexp.store.metadata import read_experiments
+from rtexp.store.metadata import periods, read_experiments
 from rtexp.store.migrate import check_revision
 from rtexp.store.planning import contradiction
 
@@ -34,13 +35,26 @@ def definitions(settings: Settings) -> list[Finding]:
             stored = read_experiments(connection)
     finally:
         engine.dispose()
-    found = [_number(stored, has_query=bool(settings.metadata.query))]
+    found = [_number(stored, settings, now_ms=time.time_ns() // 1_000_000)]
     found += [Finding("experiments", "warn", fault) for e in stored if (fault := contradiction(e, settings))]
     return found + (_query(settings, stored) if settings.metadata.query else [])
 
 
-def _number(stored: Sequence[Experiment], *, has_query: bool) -> Finding:
-    if stored or has_query:
+def _number(stored: Sequence[Experiment], settings: Settings, *, now_ms: int) -> Finding:
+    hours = settings.pipeline.period_hours
+    found = (period for experiment in stored for period in periods(experiment, hours * HOUR_MS))
+    if (
+        stored
+        and settings.pipeline.clock == "live"
+        and not any(start <= now_ms < end for start, end in found)
+    ):
+        return Finding(
+            "experiments",
+            "warn",
+            f"{len(stored):,} in SQL, none of them in a period now: what counts are the {hours} hours after a ramp "
+            "([pipeline] period_hours); see `rtexp experiments list`",
+        )
+    if stored or settings.metadata.query:
         return Finding("experiments", "ok", f"{len(stored):,} in SQL")
     return Finding(
         "experiments", "warn", "none is defined: `rtexp experiments load FILE`, or set [metadata] query"

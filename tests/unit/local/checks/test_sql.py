@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,8 +88,26 @@ def test_no_experiments_are_a_warning(engine: Engine, settings: Settings) -> Non
     assert told(definitions(settings)) == [
         "warn experiments: none is defined: `rtexp experiments load FILE`, or set [metadata] query"
     ]
-    define(engine, settings)
+    define(engine, settings, ", " + ramped_at(datetime.now(UTC)))
     assert told(definitions(settings)) == ["ok experiments: 1 in SQL"]
+
+
+def ramped_at(time: datetime) -> str:
+    return f"allocations: [{{group: c, percent: 5, at: {time:%Y-%m-%dT%H:%M:%SZ}}}]"
+
+
+@pytest.mark.parametrize("clock", ["live", "records"])
+def test_experiments_whose_periods_are_all_over_are_a_warning_but_before_a_replay(
+    engine: Engine, settings: Settings, clock: str
+) -> None:
+    define(engine, settings, ", " + ramped_at(datetime.now(UTC) - timedelta(hours=73)))
+    pipeline = settings.pipeline.model_copy(update={"clock": clock})
+    (line,) = told(definitions(settings.model_copy(update={"pipeline": pipeline})))
+    if clock == "records":
+        assert line == "ok experiments: 1 in SQL"
+    else:
+        assert line.startswith("warn experiments: 1 in SQL, none of them in a period now")
+        assert "the 72 hours after a ramp" in line
 
 
 def test_a_plan_about_an_event_that_is_tracked_no_more_is_a_warning(
