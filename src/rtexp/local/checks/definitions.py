@@ -37,7 +37,7 @@ def definitions(settings: Settings) -> list[Finding]:
         engine.dispose()
     found = [_number(stored, settings, now_ms=time.time_ns() // 1_000_000)]
     found += [Finding("experiments", "warn", fault) for e in stored if (fault := contradiction(e, settings))]
-    return found + (_query(settings, stored) if settings.metadata.query else [])
+    return found + (query(settings, stored) if settings.metadata.query else [])
 
 
 def _number(stored: Sequence[Experiment], settings: Settings, *, now_ms: int) -> Finding:
@@ -61,7 +61,8 @@ def _number(stored: Sequence[Experiment], settings: Settings, *, now_ms: int) ->
     )
 
 
-def _query(settings: Settings, stored: Sequence[Experiment]) -> list[Finding]:
+def query(settings: Settings, stored: Sequence[Experiment]) -> list[Finding]:
+    """Judge what the query yields, beside what SQL has already; it blocks."""
     try:
         with foreign_engine(settings) as source:
             yielded = experiments_of(run_query(source, settings.metadata.query))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rtexp.local.checks.database import database
-from rtexp.local.checks.definitions import definitions
+from rtexp.local.checks.definitions import definitions, query
 from rtexp.local.checks.files import data_directory, secret_files
 from rtexp.local.checks.findings import Check, Finding, in_thread, run_checks
 from rtexp.local.checks.kafka import kafka
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SQL_SECONDS = 8.0
 _AFTER_SQL_SECONDS = 11.0
 """The query of others may take ten."""
+_SLOW_QUERY = "see how long [metadata] query takes"
 _LATER = ("experiments", "workers")
 
 
@@ -50,7 +51,7 @@ async def check_everything(settings: Settings, config: Path | None) -> list[Find
             ),
             Check(
                 "database",
-                lambda: _sql(settings),
+                lambda: check_sql(settings),
                 _SQL_SECONDS + _AFTER_SQL_SECONDS + 0.5,
                 "see whether it is up",
             ),
@@ -58,8 +59,8 @@ async def check_everything(settings: Settings, config: Path | None) -> list[Find
     )
 
 
-async def _sql(settings: Settings) -> list[Finding]:
-    """Ask the database first: where it doesn't answer, the others would say the same once more each."""
+async def check_sql(settings: Settings) -> list[Finding]:
+    """Judge SQL. Ask the database first: where it doesn't answer, the others would say the same once more each."""
     found = await run_checks(
         [
             _blocking(
@@ -70,15 +71,22 @@ async def _sql(settings: Settings) -> list[Finding]:
             )
         ]
     )
-    if any(finding.check == "database" and finding.level == "fail" for finding in found):
-        return [*found, *(Finding(name, "fail", "not known before the database is well") for name in _LATER)]
+    faults = [finding.text for finding in found if finding.check == "database" and finding.level == "fail"]
+    if faults:
+        found += [Finding(name, "fail", "not known before the database is well") for name in _LATER]
+        # Tables are yet to be made: the query, where most mistakes are, can be put right before that.
+        has_answered = settings.metadata.url or all("rtexp db upgrade" in fault for fault in faults)
+        if not (settings.metadata.query and has_answered):
+            return found
+        ask = _blocking("experiments", lambda: query(settings, []), _AFTER_SQL_SECONDS, _SLOW_QUERY)
+        return found + await run_checks([ask])
     return found + await run_checks(
         [
             _blocking(
                 "experiments",
                 lambda: definitions(settings),
                 _AFTER_SQL_SECONDS,
-                "see how long [metadata] query takes",
+                _SLOW_QUERY,
             ),
             _blocking("workers", lambda: workers(settings), _AFTER_SQL_SECONDS, "see the workers' logs"),
         ]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.store.databases import Database, open_database
 
+from rtexp.local.broker_files import free_port
 from rtexp.local.checks import workers as workers_module
 from rtexp.local.checks.database import database
 from rtexp.local.checks.definitions import definitions
+from rtexp.local.checks.everything import check_sql
 from rtexp.local.checks.workers import judge, wait_for_workers, workers
 from rtexp.settings import ActionSettings, MetadataSettings, Settings
 from rtexp.store.definitions import parse_definitions
@@ -143,6 +145,31 @@ def test_a_query_is_tried_and_its_wrong_rows_are_told(engine: Engine, settings: 
     assert told(definitions(asking(settings, many)))[-1] == (
         "fail experiments: 3 more are refused: see `rtexp experiments list`"
     )
+
+
+async def test_a_query_is_tried_before_there_are_tables(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE mine (x)")
+    store = {"url": f"sqlite:///{path}"}
+    asked = Settings.model_validate(
+        {"store": store, "metadata": {"query": "SELECT x AS experiment FROM mine"}}
+    )
+    found = told(await check_sql(asked))
+    assert found[0].endswith("has no tables yet: run `rtexp db upgrade`")
+    assert found[1:3] == [
+        "fail experiments: not known before the database is well",
+        "fail workers: not known before the database is well",
+    ]
+    assert "[metadata] query" in found[3]
+    assert "group" in found[3]
+    assert "percent" in found[3]
+
+
+async def test_a_query_is_not_tried_where_its_database_does_not_answer() -> None:
+    store = {"url": f"mysql+pymysql://x@127.0.0.1:{free_port()}/x"}
+    found = await check_sql(Settings.model_validate({"store": store, "metadata": {"query": "SELECT 1"}}))
+    assert [finding.check for finding in found] == ["database", "experiments", "workers"]
 
 
 def row(job: str, *, url: str = "http://127.0.0.1:1", updated_ms: int = NOW) -> WorkerRow:
