@@ -7,8 +7,8 @@ be had nothing happened.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -117,13 +117,13 @@ class SqlReport:
 
 
 def misses_sql(worker: Worker) -> bool:
-    """Whether something in it has said that SQL is away, and not yet that it is back."""
-    last: dict[str, str] = {}
-    for line in worker.said[worker.said_before :].splitlines():
-        if '"event":"store_' in line:
-            told = json.loads(line)
-            last[told["logger"]] = told["event"]
-    return "store_unavailable" in last.values()
+    """Whether what publishes there has said that SQL is away, and not yet that it is back.
+
+    Of what the leader alone does nothing may be heard any more: another worker may lead since.
+    """
+    said = worker.said[worker.said_before :]
+    told = re.findall(r'"event":"store_(\w+)","logger":"rtexp\.agents\.publish"', said)
+    return told[-1:] == ["unavailable"]
 
 
 class SqlRun:
