@@ -132,6 +132,7 @@ def test_alerts_under_up_say_whether_they_are_well_at_another_port_where_theirs_
 def test_up_starts_all_survives_kills_and_ends_with_nothing_left(up: Up) -> None:
     up.until("running; Ctrl-C stops")
     assert any("topics: 15, of which 15 are new" in line for line in up.lines)
+    assert any("your topic actions wasn't there: it is made, and empty" in line for line in up.lines)
     assert (up.directory / "data" / "rtexp.db").exists()
 
     # The pages are there, and say where.
