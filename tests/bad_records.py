@@ -115,7 +115,7 @@ def ways_to_be_bad(shape: _Shape, at: int, rng: random.Random) -> Iterator[_Bad]
         b"", b" \n", b"\xff" + noise, good[:-1], good + b"}", good + good, b"\xef\xbb\xbf" + good,
         good.decode().encode("utf-16"), good.replace(b'"', b"'"), good[:-1] + b",}",
         good[:-1] + b',"x":NaN}', good[:-1] + b',"x":-Infinity}', good[:-1] + b',"x":01}',
-        good[:-1] + b',"x":' + nested(1_000)[:-1] + b"}", b"[" * 60_000, b"[1, NaN]",
+        good[:-1] + b',"x":' + nested(1_000)[:-1] + b"}", b"[" * 6_000, b"[1, NaN]",
         b'{"x":"\xed\xa0\x80"}', b'{"x":"a\nb"}',
     ):  # fmt: skip
         yield _Bad("invalid-json", value)
@@ -151,7 +151,7 @@ def odd_but_good(shape: _Shape, user: str, at: int, names: tuple[str, ...]) -> I
     """Yield records that look bad and aren't."""
     good = shape.good(user, at, names)
     yield padded(good, MAX_MESSAGE_BYTES)
-    for levels in (900, 1_000, 30_000):
+    for levels in (900, 1_000, 3_000):  # more take the oracle minutes
         yield good[:-1] + b',"x":' + nested(levels) + b"}"
     yield good[:-1] + rb',"x":"\ud800"}'
     yield b'{"user_id":null,"ts":"x",' + good[1:]
