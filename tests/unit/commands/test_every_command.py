@@ -187,7 +187,7 @@ ENTRIES = {
     "bench": Entry(
         BENCH,
         BENCH,
-        Fails("", 2, "there is no Java", {"PATH": "/nowhere", "JAVA_HOME": "/nowhere"}),
+        Fails("", 2, "none can be started", {"PATH": "/nowhere", "JAVA_HOME": "/nowhere"}),
     ),
     "export cells": Entry(
         Here("--experiment feed", "feed,"),
