@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from rtexp.errors import StoreRefused, StoreUnavailable
 from rtexp.kafka import faults
 from rtexp.settings import security_options
-from rtexp.settings.models import is_loopback
+from rtexp.settings.values import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

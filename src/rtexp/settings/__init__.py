@@ -16,9 +16,9 @@ from rtexp.settings.models import (
     SketchSettings,
     StatisticsSettings,
     StoreSettings,
-    TimeFormat,
     WebSettings,
 )
+from rtexp.settings.values import TimeFormat
 
 __all__ = [
     "CONFIG_VARIABLE",

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from rtexp.errors import ConfigError
 from rtexp.settings.display import shown
-from rtexp.settings.models import Contradiction, Settings
+from rtexp.settings.models import Settings
+from rtexp.settings.values import Contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

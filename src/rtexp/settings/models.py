@@ -2,196 +2,42 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rtexp.settings.alerts import AlertSettings
-from rtexp.settings.binding import bind_host
 from rtexp.settings.display import masked_url
+from rtexp.settings.values import (
+    BasePath,
+    BindHost,
+    Broker,
+    Contradiction,
+    DatabaseUrl,
+    Distinct,
+    DivisorOfAnHour,
+    FieldPath,
+    Level,
+    Name,
+    Network,
+    NoLimit,
+    OtherDatabaseUrl,
+    Place,
+    Prefix,
+    PublicUrl,
+    Query,
+    Share,
+    TimeFormat,
+    Topic,
+    is_loopback,
+    refuse_other_passwords,
+    refuse_overlaps,
+)
 from rtexp.statistics.plans import MAX_BONFERRONI_LOOKS, Method, Spending, schedule_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-MAX_NAME_BYTES = 128
-"""Of an experiment, group or event in UTF-8: so that it fits MySQL's index limit as utf8mb4 text."""
-
-
-class Contradiction(ValueError):  # noqa: N818 - it is about settings that are right one by one
-    """What settings should be beside each other; ``keys`` are those concerned, as (section, key)."""
-
-    def __init__(self, expected: str, *keys: tuple[str, str]) -> None:
-        super().__init__(expected)
-        self.keys = keys
-
-
-def _name(text: str) -> str:
-    if not text or len(text.encode()) > MAX_NAME_BYTES:
-        raise ValueError(f"a name of 1 to {MAX_NAME_BYTES} bytes of UTF-8")
-    return text
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"distinct names, but {', '.join(map(repr, repeated))} comes twice")
-    return names
-
-
-def _field_path(text: str) -> str:
-    if not text or "" in text.split(".") or not text.isprintable() or set('"\\') & set(text):
-        raise ValueError("a field path, such as user_id or context.user.id")
-    return text
-
-
-def _topic(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
-        raise ValueError("a topic's name: 1 to 249 of the letters a-z and A-Z, digits, '.', '_' and '-'")
-    return text
-
-
-def _prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise ValueError(
-            "1 to 100 of the letters a-z and A-Z, digits, '.', '_' and '-', with a letter or digit first"
-        )
-    return text
-
-
-def _broker(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):  # noqa: PLR2004
-        raise ValueError("host:port, such as 127.0.0.1:9092")
-    return text
-
-
-def is_loopback(broker: str) -> bool:
-    """Tell whether a broker, as ``host:port``, is at an address that no other machine has."""
-    host = broker.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-# Several processes share it, so it can't be in memory.
-_SQLITE_FILE = re.compile(r"sqlite(\+pysqlite)?:///(?!:memory:|file:)[^?]+(\?.*)?")
-# The place may be missing: a socket is named behind the question mark.
-_SERVER = re.compile(
-    r"(mysql|mariadb)\+pymysql://[^:/@]+(?P<password>:[^@]*)?@"
-    r"(\[[0-9A-Fa-f:.]+\]|[^/@:\[\]]*)(:[0-9]+)?/[^/?]+(\?.*)?"
-)
-
-
-def _database(url: str) -> str:
-    if not (_SQLITE_FILE.fullmatch(url) or _SERVER.fullmatch(url)):
-        raise ValueError(
-            "a SQLite file, as in sqlite:///data/rtexp.db, or a database of MySQL or MariaDB, "
-            "as in mysql+pymysql://user@host/rtexp"
-        )
-    return url
-
-
-def _other_database(url: str) -> str:
-    return _database(url) if url else ""
-
-
-_WRITES_A_FILE = re.compile(r"\binto\s+(outfile|dumpfile)\b", re.IGNORECASE)
-_READS = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/|\()*(select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
-
-
-def _query(text: str) -> str:
-    # The transaction in which it runs is read-only: this is for those who have put something else here.
-    if text and (not _READS.match(text) or _WRITES_A_FILE.search(text)):
-        raise ValueError("a SELECT that yields experiment, group, control, percent and changed_at")
-    return text
-
-
-def _refuse_other_passwords(section: str, url: str, password_file: Path | None) -> None:
-    """Raise Contradiction if there is a file for a password that the URL can't have, or has."""
-    if password_file is None:
-        return
-    if not (server := _SERVER.fullmatch(url)):
-        raise Contradiction("no password_file, as SQLite has no passwords", (section, "password_file"))
-    if server["password"]:
-        raise Contradiction(
-            "the password in one place: leave it out of the URL", (section, "url"), (section, "password_file")
-        )
-
-
-def _place(url: str) -> str:
-    protocol, separator, path = url.partition("://")
-    if not separator:
-        return url
-    if protocol in {"file", "local"}:
-        if not path.startswith("/"):
-            raise ValueError("a path, or a URL such as file:///var/ramped_groups.csv or s3://bucket/key")
-        return url
-    from fsspec.registry import get_filesystem_class  # noqa: PLC0415 - few need it, and it costs all 0.1 s
-
-    try:
-        get_filesystem_class(protocol.rpartition("::")[2])
-    except (ImportError, ValueError) as exc:
-        raise ValueError(f"a path, or a URL that fsspec can write to here ({exc})") from exc
-    return url
-
-
-def _no_limit(minutes: float) -> float:
-    # Which actions went on without their activations would depend on when they were read.
-    if minutes:
-        raise ValueError("0: this version can't go on without activations")
-    return minutes
-
-
-def _network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as exc:
-        raise ValueError("an address or network of a proxy, such as 10.0.0.1 or 10.0.0.0/8") from exc
-    return text
-
-
-def _base_path(text: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text):
-        raise ValueError("a path such as /rtexp, with no slash at its end, or nothing")
-    return text
-
-
-def _public_url(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~-]+)*", text):
-        raise ValueError("where people find the pages, such as https://ab.example.org/rtexp, or nothing")
-    return text
-
-
-def _refuse_overlaps(section: str, paths: Mapping[str, str]) -> None:
-    """Raise Contradiction if a field path is another one, or leads through it."""
-    for (key, path), (other, longer) in permutations(paths.items(), 2):
-        if f"{longer}.".startswith(f"{path}."):
-            raise Contradiction(
-                f"field paths that don't lead through each other, found {path} and {longer}",
-                (section, key),
-                (section, other),
-            )
-
-
-def _divisor_of_an_hour(minutes: int) -> int:
-    # A period is whole hours, so that such buckets fill it exactly too.
-    if 60 % minutes:
-        raise ValueError("a divisor of 60, so that buckets fill an hour and a period exactly")
-    return minutes
-
-
-Name = Annotated[str, AfterValidator(_name)]
-FieldPath = Annotated[str, AfterValidator(_field_path)]
-Topic = Annotated[str, AfterValidator(_topic)]
-TimeFormat = Literal["ms", "s", "us", "iso8601"]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Level = Annotated[float, Field(gt=0, lt=0.5)]
-"""Of error. From one half on a test that rejects says nothing."""
+    from collections.abc import Iterator
 
 
 class _Group(BaseModel):
@@ -206,11 +52,9 @@ class _Group(BaseModel):
 class KafkaSettings(_Group):
     """Where the broker is, and how topics are named and cut."""
 
-    brokers: Annotated[tuple[Annotated[str, AfterValidator(_broker)], ...], Field(min_length=1)] = (
-        "127.0.0.1:9092",
-    )
+    brokers: Annotated[tuple[Broker, ...], Field(min_length=1)] = ("127.0.0.1:9092",)
     """As ``host:port``; `rtexp up` starts a broker there if none answers and it is this machine."""
-    prefix: Annotated[str, AfterValidator(_prefix)] = "rtexp"
+    prefix: Prefix = "rtexp"
     """Topics, consumer groups and transactional ids begin with it."""
     partitions: Annotated[int, Field(ge=1, le=1024)] = 8
     """Of the topics that are cut by user; can't change while state exists."""
@@ -282,7 +126,7 @@ class KafkaSettings(_Group):
 class StoreSettings(_Group):
     """The SQL database of metadata and results."""
 
-    url: Annotated[str, AfterValidator(_database)] = "sqlite:///data/rtexp.db"
+    url: DatabaseUrl = "sqlite:///data/rtexp.db"
     """``sqlite:///path``, or ``mysql+pymysql://user@host/database`` (``?ssl_ca=/etc/ca.pem`` for TLS)."""
     password_file: Path | None = None
     """Better than a password inside the URL, which shows in process lists and backups of the file.
@@ -292,7 +136,7 @@ class StoreSettings(_Group):
 
     @model_validator(mode="after")
     def _one_password_where_there_is_one(self) -> StoreSettings:
-        _refuse_other_passwords("store", self.url, self.password_file)
+        refuse_other_passwords("store", self.url, self.password_file)
         return self
 
 
@@ -309,7 +153,7 @@ class ActionSettings(_Group):
     """The field path of when it happened."""
     time_format: TimeFormat = "ms"
     """What times are: numbers since 1970 in this unit, or ISO 8601 text, which is UTC where it has no zone."""
-    tracked: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256), AfterValidator(_distinct)] = (
+    tracked: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256), Distinct] = (
         "search",
         "click",
     )
@@ -321,7 +165,7 @@ class ActionSettings(_Group):
 
     @model_validator(mode="after")
     def _fields_are_apart(self) -> ActionSettings:
-        _refuse_overlaps("actions", {"user": self.user, "event": self.event, "time": self.time})
+        refuse_overlaps("actions", {"user": self.user, "event": self.event, "time": self.time})
         return self
 
 
@@ -344,7 +188,7 @@ class ActivationSettings(_Group):
     @model_validator(mode="after")
     def _fields_are_apart(self) -> ActivationSettings:
         paths = {"user": self.user, "experiment": self.experiment, "group": self.group, "time": self.time}
-        _refuse_overlaps("activations", paths)
+        refuse_overlaps("activations", paths)
         return self
 
 
@@ -353,7 +197,7 @@ class PipelineSettings(_Group):
 
     period_hours: Annotated[int, Field(ge=1, le=24 * 28)] = 72
     """How long an experiment is measured after a ramp."""
-    bucket_minutes: Annotated[int, Field(ge=1, le=60), AfterValidator(_divisor_of_an_hour)] = 15
+    bucket_minutes: Annotated[int, Field(ge=1, le=60), DivisorOfAnHour] = 15
     """The width of a cell in event time; a divisor of 60."""
     dedup_minutes: Annotated[int, Field(ge=1, le=60)] = 5
     """The same action of a user is a repeat for at least this long, and at most twice that."""
@@ -373,7 +217,7 @@ class PipelineSettings(_Group):
     """How often counts go on when a worker is caught up; each is one transaction."""
     flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     """So many rows go on at once, however soon they come."""
-    hold_limit_minutes: Annotated[float, Field(ge=0), AfterValidator(_no_limit)] = 0.0
+    hold_limit_minutes: Annotated[float, Field(ge=0), NoLimit] = 0.0
     """0: actions wait for activations without limit."""
     dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A worker stops when more than this share of its last records is bad input."""
@@ -388,11 +232,11 @@ class MetadataSettings(_Group):
     """How often experiments are read from SQL."""
     wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """What no known period accepts waits for experiments as they are this much later than it arrived."""
-    csv_url: Annotated[str, AfterValidator(_place)] = ""
+    csv_url: Place = ""
     """A path or an fsspec URL, of a file or, with a slash at its end, a directory; empty: the data directory."""
-    query: Annotated[str, AfterValidator(_query)] = ""
+    query: Query = ""
     """Yields experiments that live in other tables; empty: they come by `rtexp experiments load` alone."""
-    url: Annotated[str, AfterValidator(_other_database)] = ""
+    url: OtherDatabaseUrl = ""
     """Where the query runs; empty: in ``[store] url``."""
     password_file: Path | None = None
     """Holds the password of ``url``."""
@@ -408,7 +252,7 @@ class MetadataSettings(_Group):
                 ("metadata", "url"),
             )
         if self.url:
-            _refuse_other_passwords("metadata", self.url, self.password_file)
+            refuse_other_passwords("metadata", self.url, self.password_file)
         return self
 
 
@@ -471,27 +315,25 @@ class StatisticsSettings(_Group):
 class WebSettings(_Group):
     """Where the pages are, and who may read them."""
 
-    host: Annotated[str, AfterValidator(bind_host)] = "127.0.0.1"
+    host: BindHost = "127.0.0.1"
     """Where the pages and the API are served."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0: any that is free."""
     token_file: Path | None = None
     """Holds what others must send; needed where ``host`` isn't a loopback address."""
-    base_path: Annotated[str, AfterValidator(_base_path)] = ""
+    base_path: BasePath = ""
     """Where a proxy has put the pages, such as /rtexp."""
     most_streams: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """How many open pages are kept up to date at once."""
-    trusted_proxies: Annotated[
-        tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), AfterValidator(_distinct)
-    ] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], Field(max_length=64), Distinct] = ()
     """Whose X-Forwarded-For and X-Forwarded-Proto are believed."""
-    worker_host: Annotated[str, AfterValidator(bind_host)] = "127.0.0.1"
+    worker_host: BindHost = "127.0.0.1"
     """Where each worker serves its health and state, unless ``--web-bind`` and ``--web-port`` say otherwise."""
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     """0: any that is free."""
     user_lookup: bool = False
     """Whether single users may be looked up, here and in the workers' own pages."""
-    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    public_url: PublicUrl = ""
     """Where people find the pages, for links in alerts; empty: at ``host`` and ``port``."""
 
 
