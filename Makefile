@@ -47,10 +47,10 @@ demo: setup ## Run everything on this machine on generated events (SECONDS=60: e
 test: unit properties servers ## Run every ring of tests, one fault run included
 
 # Side by side, as all of them wait most of the time: for sessions to end, for intervals to pass. SEEN is what is seen of
-# a running system, FOREIGN what comes from other people: their topics, their brokers, their mistakes.
+# a running system, FOREIGN what comes from other people: their topics, brokers, mistakes and backups.
 SEEN = $(addprefix tests/integration/test_,alerts.py demo.py live_pages.py metrics.py state_of_workers.py up.py)
 FOREIGN = $(addprefix tests/integration/test_,bad_input.py dead_letter_limits.py dead_letters.py foreign_topics.py \
-	secure_broker.py)
+	restore.py secure_broker.py)
 PIPELINE = $(addprefix tests/integration/test_,pipeline.py growth.py)
 
 servers: setup mariadb chromium ## Run the rings that need servers, in five parts side by side
