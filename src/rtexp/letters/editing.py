@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rtexp.records.letters import Letter
 
 TIMEOUT_SECONDS = 60.0
+END_SECONDS = 10.0
+"""For what a killed command has left in its pipes."""
 MAX_OUTPUT_BYTES = 64 << 20
 _CHUNK = 1 << 16
 _SAID_CHARACTERS = 200
@@ -44,16 +46,9 @@ async def edited(
     )
     try:
         async with asyncio.timeout(timeout_seconds):
-            _, output, said, code = await asyncio.gather(
-                _feed(process.stdin, value or b""),
-                _read(process.stdout, MAX_OUTPUT_BYTES),
-                _first_line(process.stderr),
-                process.wait(),
-            )
+            output, said, code = await _piped(process, value or b"")
     except BaseException as exc:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await _end(process)
         if isinstance(exc, TimeoutError):
             raise EditFailedError(f"the command took longer than {timeout_seconds:g} s") from None
         raise
@@ -63,6 +58,28 @@ async def edited(
     if not output.strip():
         raise EditFailedError(f"the command wrote nothing{f': {said}' if said else ''}")
     return output
+
+
+async def _piped(process: asyncio.subprocess.Process, value: bytes) -> tuple[bytes, str, int]:
+    """Return output, the first line of standard error, and the exit code; nobody reads any more when it fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_feed(process.stdin, value))
+            output = group.create_task(_read(process.stdout, MAX_OUTPUT_BYTES))
+            said = group.create_task(_first_line(process.stderr))
+            code = group.create_task(process.wait())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return output.result(), said.result(), code.result()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # For asyncio a process has ended when its pipes have, and these when somebody has read what is in them.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            await process.communicate()
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, value: bytes) -> None:
