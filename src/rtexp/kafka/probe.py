@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from rtexp.errors import StoreRefused, StoreUnavailable
 from rtexp.kafka import faults
 from rtexp.settings import security_options
-from rtexp.settings.values import is_loopback
+from rtexp.settings.values import is_loopback_broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -43,7 +43,7 @@ async def probe(kafka: KafkaSettings, *, within_s: float = ANSWER_SECONDS) -> Fa
         if isinstance(told, faults.Fault):
             bad[address] = told
             continue
-        far = [other for other in told if not is_loopback(other)]
+        far = [other for other in told if not is_loopback_broker(other)]
         if kafka.protocol == "SASL_PLAINTEXT" and far:  # before any of them is tried, and told the password
             return faults.leads_away(address, far)
         others = found | await _all([other for other in told if other not in found], tried)

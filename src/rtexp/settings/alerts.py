@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from rtexp.settings.binding import bind_host
+from rtexp.settings.binding import bind_host, is_loopback
 
 MAX_TARGETS = 16
 MAX_RECIPIENTS = 50
@@ -113,16 +112,9 @@ class Target(BaseModel):
                 raise ValueError(f"no {key}, which {self.kind} doesn't have")
         if bool(self.username) != bool(self.password_file):
             raise ValueError("username and password_file together")
-        if self.security == "none" and self.username and not _is_loopback(self.host):
+        if self.security == "none" and self.username and not is_loopback(self.host):
             raise ValueError("security starttls or tls, as a password is sent")
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class AlertSettings(BaseModel):

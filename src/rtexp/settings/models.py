@@ -30,7 +30,7 @@ from rtexp.settings.values import (
     Share,
     TimeFormat,
     Topic,
-    is_loopback,
+    is_loopback_broker,
     refuse_other_passwords,
     refuse_overlaps,
 )
@@ -89,7 +89,7 @@ class KafkaSettings(_Group):
 
     @model_validator(mode="after")
     def _passwords_stay_secret(self) -> KafkaSettings:
-        if self.protocol == "SASL_PLAINTEXT" and not all(map(is_loopback, self.brokers)):
+        if self.protocol == "SASL_PLAINTEXT" and not all(map(is_loopback_broker, self.brokers)):
             raise Contradiction(
                 "SASL_SSL, as without TLS a password could be read on its way; SASL_PLAINTEXT is for brokers "
                 "at a loopback address, such as 127.0.0.1",
@@ -117,7 +117,7 @@ class KafkaSettings(_Group):
 
     def local_address(self) -> tuple[str, int] | None:
         """Return host and port if the only broker is one of this machine, reached without security."""
-        if len(self.brokers) > 1 or self.protocol != "PLAINTEXT" or not is_loopback(self.brokers[0]):
+        if len(self.brokers) > 1 or self.protocol != "PLAINTEXT" or not is_loopback_broker(self.brokers[0]):
             return None
         host, _, port = self.brokers[0].rpartition(":")
         return "127.0.0.1" if host == "localhost" else host.strip("[]"), int(port)

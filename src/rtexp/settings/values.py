@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from rtexp.settings.binding import bind_host
+from rtexp.settings.binding import bind_host, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,13 +66,9 @@ def _broker(text: str) -> str:
     return text
 
 
-def is_loopback(broker: str) -> bool:
+def is_loopback_broker(broker: str) -> bool:
     """Tell whether a broker, as ``host:port``, is at an address that no other machine has."""
-    host = broker.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(broker.rpartition(":")[0].strip("[]"))
 
 
 # Several processes share it, so it can't be in memory.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 from rtexp.errors import ConfigError
 from rtexp.settings import read_secret
+from rtexp.settings.binding import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,18 +30,6 @@ def address_of(web: WebSettings, port: int | None = None) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)  # noqa: S104 - what is listened at
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{web.port if port is None else port}{web.base_path}/"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address; a name other than localhost counts as any address.
-
-    >>> is_loopback("127.0.0.2"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("example.org")
-    (True, True, False, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_token(

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from typing import NamedTuple
 
-from rtexp.web.address import is_loopback
+from rtexp.settings.binding import is_loopback
 
 COOKIE = "rtexp"
 SESSION_SECONDS = 12 * 3600

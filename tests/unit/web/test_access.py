@@ -13,7 +13,8 @@ from tests.unit.web.sites import HERE, TOKEN, experiment, open_site
 
 from rtexp.errors import ConfigError
 from rtexp.settings import Settings, WebSettings
-from rtexp.web.address import TOKEN_VARIABLE, is_loopback, read_token
+from rtexp.settings.binding import is_loopback
+from rtexp.web.address import TOKEN_VARIABLE, read_token
 from rtexp.web.app import create_app
 from rtexp.web.attempts import ATTEMPTS, Attempts, site_of
 from rtexp.web.keys import COOKIE, SESSION_SECONDS, Keys

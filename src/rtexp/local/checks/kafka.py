@@ -22,7 +22,8 @@ from rtexp.local.checks.topics import TRANSACTIONS, described, judge_topics, jud
 from rtexp.local.topics import topics_of
 from rtexp.local.unreachable import unreachable
 from rtexp.settings import client_options
-from rtexp.web.address import is_loopback
+from rtexp.settings.binding import is_loopback
+from rtexp.settings.values import is_loopback_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -92,7 +93,7 @@ def judge_listeners(bootstrap: Iterable[str], faults: Mapping[Node, str]) -> lis
         for node, fault in faults.items()
         if fault
     ]
-    elsewhere = not all(is_loopback(broker.rpartition(":")[0].strip("[]")) for broker in bootstrap)
+    elsewhere = not all(is_loopback_broker(broker) for broker in bootstrap)
     found += [
         Finding(
             "listeners",
